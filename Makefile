@@ -1,0 +1,48 @@
+# `make` shows the targets. Everything runs from .venv, which `install` makes from the hash-pinned lock.
+SHELL := /bin/sh
+PYTHON ?= python3
+export UV_PYTHON_DOWNLOADS := never
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check fix bench lock properties faults fuzz clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: .venv/.installed ## make .venv with the locked dependencies and the command workflow-engine
+
+.venv/.installed: requirements.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit("workflow-engine needs Python 3.11 or newer; name one with: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/uv || $(BIN)/pip install -q --disable-pip-version-check uv
+	@$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.txt
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## a real workflow, killed half-way with SIGKILL, that finishes all the same
+	@$(BIN)/python examples/demo/demo.py
+
+test: install ## the whole test suite
+	@$(BIN)/python -m pytest
+
+check: install ## lint, types, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+fix: install ## format and mend what the linter can mend
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: install ## measure throughput, latency and cost per step
+	@$(BIN)/python -m bench
+
+properties: install ## the long property tests
+	@PROPERTIES=long $(BIN)/python -m pytest tests/properties
+
+lock: ## renew requirements.txt from pyproject.toml (no registry host is ever written)
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.txt
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
