@@ -1,0 +1,30 @@
+"""Effects: work to do once the facts of a transition are durable, and never before."""
+
+import msgspec
+
+
+class Dispatch(msgspec.Struct, frozen=True, gc=False):
+    """Call the handler of an I/O step. The step's input stands in the state."""
+
+    step: str
+
+
+class Withdraw(msgspec.Struct, frozen=True, gc=False):
+    """The step is over for the engine: cancel its call if it runs here."""
+
+    step: str
+
+
+class OpenTask(msgspec.Struct, frozen=True, gc=False):
+    """A person is asked: the inbox gets an entry with the transition's commit."""
+
+    step: str
+
+
+class CloseTask(msgspec.Struct, frozen=True, gc=False):
+    """The person is not asked any more: the entry goes with the transition's commit."""
+
+    step: str
+
+
+Effect = Dispatch | Withdraw | OpenTask | CloseTask

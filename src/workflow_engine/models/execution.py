@@ -1,0 +1,141 @@
+"""The state of one execution: what a fold of its log gives, and what a snapshot keeps.
+
+Everything here is plain data that `msgspec` writes and reads as it stands; only `engine.apply` changes it.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from workflow_engine.models.event import ErrorValue
+
+PENDING: Final = "pending"
+RUNNING: Final = "running"
+PAUSED: Final = "paused"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+LIFECYCLE: Final[dict[str, frozenset[str]]] = {
+    PENDING: frozenset({RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED}),
+    RUNNING: frozenset({RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED}),
+    PAUSED: frozenset({RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED}),
+    COMPLETED: frozenset(),
+    FAILED: frozenset({RUNNING, PAUSED}),  # an operator's retry reopens it
+    CANCELLED: frozenset(),
+}
+"""Which status may follow which. `failed` is terminal until an operator retries."""
+
+TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+
+
+class Step(msgspec.Struct, omit_defaults=True):
+    """An active activation of a node, or one that a retry can reopen.
+
+    `generation` counts operator retries: a result that names another generation or attempt is stale. `index` and
+    `parent` are set for an item of a `foreach`; `items`, `next_index`, `open`, `finished` and `results` belong to the
+    `foreach` step itself, whose results are kept by item, in whatever order they come.
+    """
+
+    step_id: str
+    node: str
+    status: str
+    started_at: int
+    scope: str = ""
+    attempt: int = 1
+    generation: int = 0
+    input: Any = None
+    took: list[int] = []
+    caught: ErrorValue | None = None
+    parent: str | None = None
+    index: int | None = None
+    due_at: int | None = None
+    timeout_at: int | None = None
+    timeout_s: float | None = None
+    retry_at: int | None = None
+    signal: str | None = None
+    error: ErrorValue | None = None
+    items: list[Any] | None = None
+    next_index: int = 0
+    open: int = 0
+    finished: int = 0
+    results: dict[int, Any] = {}
+    is_failed: bool = False
+
+
+class Scope(msgspec.Struct, omit_defaults=True):
+    """Where control stands in one scope: tokens by connection, activations by node, what expressions can read.
+
+    `views` hold, per activated node, what `steps.<node>` shows: `{status, output, error, attempt, count}`.
+    """
+
+    starts: list[str] = []
+    tokens: dict[int, int] = {}
+    ordinals: dict[str, int] = {}
+    views: dict[str, dict[str, Any]] = {}
+    owed: dict[str, list[int]] = {}
+    ended: list[str] = []
+    end_status: str | None = None
+    end_message: str | None = None
+    withdrawn_tokens: dict[int, int] = {}
+    withdrawn_starts: list[str] = []
+
+
+class PendingSignal(msgspec.Struct):
+    """A signal that no wait has taken yet. `size` is the payload's JSON in bytes."""
+
+    number: int
+    name: str
+    payload: Any
+    size: int
+
+
+class ExecutionState(msgspec.Struct, omit_defaults=True):
+    """All that the engine knows of an execution when it decides."""
+
+    tenant_id: str
+    execution_id: str
+    workflow_id: str = ""
+    version: int = 0
+    status: str = PENDING
+    reason: str | None = None
+    number: int = 0
+    sequence: int = 0
+    at: int = 0
+    created_at: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+    start_at: int | None = None
+    timeout_at: int | None = None
+    input: Any = None
+    output: Any = None
+    error: ErrorValue | None = None
+    variables: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
+    priority: int = 5
+    is_operator_paused: bool = False
+    progress: int = 0
+    steps_started: int = 0
+    signals_received: int = 0
+    signals: list[PendingSignal] = []
+    scopes: dict[str, Scope] = {}
+    steps: dict[str, Step] = {}
+    reopenable: dict[str, Step] = {}
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the execution has ended (a failed one may still be reopened by a retry)."""
+        return self.status in TERMINAL
+
+
+_decoder = msgspec.json.Decoder(ExecutionState)
+
+
+def encode_state(state: ExecutionState) -> bytes:
+    """The state as a snapshot keeps it (JSON)."""
+    return msgspec.json.encode(state)
+
+
+def decode_state(encoded: bytes) -> ExecutionState:
+    """The state that a snapshot holds."""
+    return _decoder.decode(encoded)
