@@ -1,0 +1,337 @@
+"""The group committer: one thread writes everything, and one fsync makes many writes durable.
+
+While a batch is being synced the next one collects. So a single writer waits for its own fsync only, and under load the
+batches grow by themselves; there is no artificial delay.
+"""
+
+import asyncio
+import queue
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from workflow_engine.models.errors import InvariantViolated, LimitExceeded, StoreUnavailable, WorkflowEngineError
+from workflow_engine.store import sqlite
+from workflow_engine.store.batch import Key, landed, write_transitions
+from workflow_engine.store.database import Database
+from workflow_engine.store.records import TransitionWrite
+from workflow_engine.store.statements import Connection
+
+BATCH_WRITES_MAX = 1000
+"""One wide statement per table (`statements.WIDTH_MAX` rows)."""
+
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+"""Keeps a batch of large writes from holding up the small ones behind it; a single larger write goes alone."""
+
+WRITE_BYTES_MAX = 128 * 1024 * 1024
+"""Twice the largest state of an execution; SQLite's own limit for a value is 1 GB."""
+
+TICK_S = 1.0
+"""How often the thread looks at the clock and the WAL when nothing is to be written."""
+
+log = structlog.get_logger(__name__)
+
+OnDone = Callable[[Exception | None], None]
+Job = Callable[[Connection], None]
+"""A small write of another kind; it runs in the transaction of a batch."""
+
+
+class Entry:
+    """A write on its way, and what became of it."""
+
+    __slots__ = ("error", "key", "on_done", "size_bytes", "write")
+
+    def __init__(self, write: TransitionWrite | Job, on_done: OnDone, key: Key | None, size_bytes: int) -> None:
+        self.write = write
+        self.on_done = on_done
+        self.key = key
+        self.size_bytes = size_bytes
+        self.error: Exception | None = None
+
+
+class Lines:
+    """Writes in order of arrival, one line per execution: only the head of a line may go into the next batch.
+
+    Every operation costs the same however long the lines are.
+    """
+
+    def __init__(self) -> None:
+        self._heads: deque[Entry] = deque()
+        self._behind: dict[Key, deque[Entry]] = {}
+
+    def __len__(self) -> int:
+        """How many writes may go now."""
+        return len(self._heads)
+
+    def add(self, entry: Entry) -> None:
+        if entry.key is None:
+            self._heads.append(entry)
+        elif entry.key in self._behind:
+            self._behind[entry.key].append(entry)
+        else:
+            self._behind[entry.key] = deque()
+            self._heads.append(entry)
+
+    def take(self) -> list[Entry]:
+        """The next batch, at most one transition per execution."""
+        batch: list[Entry] = []
+        size_bytes = 0
+        while self._heads and len(batch) < BATCH_WRITES_MAX:
+            size_bytes += self._heads[0].size_bytes
+            if batch and size_bytes > BATCH_BYTES_MAX:
+                break
+            batch.append(self._heads.popleft())
+        return batch
+
+    def release(self, batch: list[Entry]) -> None:
+        """The batch is done: those that stood right behind it come to the head."""
+        for entry in batch:
+            if entry.key is None:
+                continue
+            behind = self._behind[entry.key]
+            if behind:
+                self._heads.append(behind.popleft())
+            else:
+                del self._behind[entry.key]
+
+
+class Committer:
+    """Owns the thread and, in it, the only connection that writes.
+
+    Called from the event loop only. After an I/O error the thread opens a new connection.
+    """
+
+    def __init__(self, database: Database, connection: Connection) -> None:
+        self._database = database
+        self._loop = asyncio.get_running_loop()
+        self._inbox: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._lines = Lines()
+        self._connection: Connection | None = connection
+        self._is_closing = False
+        self._ended = self._loop.create_future()
+        self._thread = threading.Thread(target=self._run, name="workflow-engine-writer", daemon=True)
+        self._unanswered: set[Entry] = set()
+        self._failure: StoreUnavailable | None = None
+        self.queued_bytes = 0
+
+    @property
+    def queued(self) -> int:
+        """Writes that are not answered yet."""
+        return len(self._unanswered)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Queue it; its `on_done` runs on the loop once it is durable or has failed."""
+        if self._failure is not None:
+            self._loop.call_soon(entry.on_done, self._failure)
+            return
+        self._unanswered.add(entry)
+        self.queued_bytes += entry.size_bytes
+        self._inbox.put(entry)
+
+    async def close(self) -> None:
+        """Write what is queued, then end the thread and its connection."""
+        self._inbox.put(None)
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _resolve(self, batch: list[Entry]) -> None:
+        for entry in batch:
+            self._unanswered.discard(entry)
+            self.queued_bytes -= entry.size_bytes
+            try:
+                entry.on_done(entry.error)
+            except Exception as error:  # noqa: BLE001 - one caller's bug must not keep the answer from the others
+                self._loop.call_exception_handler({"message": "on_done of a write failed", "exception": error})
+
+    def _stop(self, failure: StoreUnavailable | None) -> None:
+        """The thread has ended. If by a bug, whoever waits hears of it, and so does everyone who comes after."""
+        self._failure = failure
+        for entry in self._unanswered:
+            entry.error = failure or StoreUnavailable("the store is closed")
+        self._resolve(list(self._unanswered))
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    # From here on everything runs in the thread.
+
+    def _run(self) -> None:
+        failure = None
+        try:
+            self._work()
+        except Exception as error:
+            log.critical("store.writer_stopped", exc_info=True)
+            failure = StoreUnavailable(f"the database's writer has stopped, restart the process: {error!r}")
+        self._disconnect()
+        self._report(self._stop, failure)
+
+    def _work(self) -> None:
+        while True:
+            is_idle = not self._collect()
+            batch = self._lines.take()
+            if batch:
+                self._write(batch)
+                self._lines.release(batch)
+                self._report(self._resolve, batch)
+            elif self._is_closing:
+                break
+            self._look_around(is_idle)
+
+    def _report(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *arguments)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left to hear it
+
+    def _collect(self) -> bool:
+        """Move what has arrived into the lines, waiting a tick for the first; whether there is anything to write."""
+        if not self._lines and not self._is_closing:
+            try:
+                self._admit(self._inbox.get(timeout=TICK_S))
+            except queue.Empty:
+                return False
+        while len(self._lines) < BATCH_WRITES_MAX and self._inbox.qsize():
+            self._admit(self._inbox.get())
+        return bool(self._lines)
+
+    def _admit(self, entry: Entry | None) -> None:
+        if entry is None:
+            self._is_closing = True
+        else:
+            self._lines.add(entry)
+
+    def _write(self, batch: list[Entry]) -> None:
+        batch.sort(key=lambda entry: entry.key or ("", ""))
+        try:
+            connection = self._connected()
+            try:
+                self._transact(connection, batch, _write_together)
+            except Exception as error:
+                if sqlite.unavailable(error) or isinstance(error, StoreUnavailable):
+                    raise
+                _roll_back(connection)
+                self._transact(connection, batch, _write_apart)
+        except Exception as error:  # noqa: BLE001 - the thread outlives every failure; the callers hear of it
+            self._fail(batch, error)
+
+    def _transact(
+        self, connection: Connection, batch: list[Entry], write: Callable[[Connection, list[Entry], int], None]
+    ) -> None:
+        for entry in batch:
+            entry.error = None
+        commit_id = secrets.randbits(63)
+        transitions = [entry for entry in batch if entry.key is not None]
+        sqlite.begin(connection)
+        if transitions:
+            write(connection, transitions, commit_id)
+        for entry in batch:
+            if entry.key is None:
+                _run_job(connection, entry)
+        self._commit(connection, transitions, commit_id)
+        self._database.require_in_place()
+
+    def _commit(self, connection: Connection, transitions: list[Entry], commit_id: int) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite.Error as error:
+            if connection.in_transaction or not self._has_landed(transitions, commit_id):
+                raise
+            log.warning("store.commit_unclear_but_durable", error=str(error))
+
+    def _has_landed(self, transitions: list[Entry], commit_id: int) -> bool:
+        """Whether a COMMIT that failed took effect all the same; asked on a new connection, which trusts no cache."""
+        winners = (entry.write for entry in transitions if entry.error is None)
+        witness = next((write for write in winners if isinstance(write, TransitionWrite)), None)
+        self._disconnect()
+        return witness is not None and landed(self._connected(), witness, commit_id)
+
+    def _fail(self, batch: list[Entry], error: Exception) -> None:
+        """Nothing of the batch was written and all of it hears why. The connection is not trusted any more."""
+        cause = error if isinstance(error, StoreUnavailable) else sqlite.unavailable(error)
+        if cause is None:
+            cause = StoreUnavailable(f"the database does not take the write: {error!r}")
+        log.error("store.batch_failed", writes=len(batch), code=cause.code, error=str(error))
+        for entry in batch:
+            entry.error = cause
+        self._disconnect()
+
+    def _look_around(self, is_idle: bool) -> None:
+        try:
+            self._database.look_around(self._connected(), is_idle)
+        except Exception as error:  # noqa: BLE001 - housekeeping; the next tick tries again
+            log.warning("store.housekeeping_failed", error=str(error))
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._database.connect_writer()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.close()
+        except sqlite.Error as error:
+            log.warning("store.close_failed", error=str(error))
+
+
+def _roll_back(connection: Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def _write_together(connection: Connection, entries: list[Entry], commit_id: int) -> None:
+    writes = [entry.write for entry in entries]
+    losers = write_transitions(connection, writes, commit_id)  # type: ignore[arg-type]  # entries with a key hold them
+    if losers:
+        for entry in entries:
+            entry.error = losers.get(entry.key)  # type: ignore[arg-type]
+
+
+def _write_apart(connection: Connection, entries: list[Entry], commit_id: int) -> None:
+    """Write what can be written of a batch that holds a poisonous write: halve it until that one stands alone."""
+    error = _in_savepoint(connection, lambda: _write_together(connection, entries, commit_id))
+    if error is None:
+        return
+    if len(entries) == 1:
+        entries[0].error = _refusal(error)
+        return
+    middle = len(entries) // 2
+    _write_apart(connection, entries[:middle], commit_id)
+    _write_apart(connection, entries[middle:], commit_id)
+
+
+def _run_job(connection: Connection, entry: Entry) -> None:
+    error = _in_savepoint(connection, lambda: entry.write(connection))  # type: ignore[operator]  # no key: a job
+    entry.error = _refusal(error) if error else None
+
+
+def _in_savepoint(connection: Connection, work: Callable[[], None]) -> Exception | None:
+    """Do the work or leave no trace of it; an error that ends the whole transaction is raised, any other is given."""
+    connection.execute("SAVEPOINT part")
+    try:
+        work()
+    except Exception as error:  # the caller gives it to whom it concerns
+        if sqlite.unavailable(error):
+            raise
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        return error
+    connection.execute("RELEASE part")
+    return None
+
+
+def _refusal(error: Exception) -> WorkflowEngineError:
+    """What the author of a poisonous write hears: trying again will not help."""
+    if isinstance(error, WorkflowEngineError):
+        return error
+    if sqlite.is_too_big(error):
+        return LimitExceeded("the write is larger than the database takes")
+    return InvariantViolated(f"the write cannot be stored: {error!r}")

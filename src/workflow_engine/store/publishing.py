@@ -1,0 +1,106 @@
+"""Publishing a definition: a small write that runs in the writer's transaction."""
+
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import bindparam, insert, select, update
+
+from workflow_engine.models.errors import AlreadyExists, NotFound
+from workflow_engine.store.schema import definitions, workflows
+from workflow_engine.store.statements import Connection, compiled
+
+Expected = Literal["new", "existing", "any"]
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """One definition on its way into the store."""
+
+    tenant_id: str
+    workflow_id: str
+    name: str
+    labels: dict[str, Any]
+    content_hash: str
+    definition: bytes
+    expected: Expected
+
+
+_KEY = (workflows.c.tenant_id == bindparam("tenant_id"), workflows.c.workflow_id == bindparam("workflow_id"))
+_LATEST = compiled(
+    select(workflows.c.latest_version, definitions.c.content_hash)
+    .join(
+        definitions,
+        (definitions.c.tenant_id == workflows.c.tenant_id)
+        & (definitions.c.workflow_id == workflows.c.workflow_id)
+        & (definitions.c.version == workflows.c.latest_version),
+    )
+    .where(*_KEY)
+)
+_INSERT_WORKFLOW = compiled(insert(workflows))
+_UPDATE_WORKFLOW = compiled(
+    update(workflows)
+    .values(
+        name=bindparam("name"),
+        labels=bindparam("labels"),
+        archived=bindparam("archived"),
+        latest_version=bindparam("latest_version"),
+    )
+    .where(*_KEY)
+)
+_INSERT_DEFINITION = compiled(insert(definitions))
+
+
+def publish(connection: Connection, publication: Publication, at: int) -> tuple[int, bool]:
+    """Write the next version, or find that the latest has the same content; gives the version and whether it is new.
+
+    An archived workflow comes back to life, unless a new one was expected.
+
+    Raises:
+        AlreadyExists: a new workflow was expected.
+        NotFound: an existing one was expected.
+    """
+    latest, content_hash = _latest(connection, publication)
+    is_new_content = content_hash != publication.content_hash
+    version = latest + 1 if is_new_content else latest
+    _put_workflow(connection, publication, version=version, at=at, exists=latest > 0)
+    if is_new_content:
+        _insert_definition(connection, publication, version, at)
+    return version, is_new_content
+
+
+def _latest(connection: Connection, publication: Publication) -> tuple[int, str | None]:
+    key = {"tenant_id": publication.tenant_id, "workflow_id": publication.workflow_id}
+    found = connection.execute(_LATEST, key).fetchone()
+    if found is None and publication.expected == "existing":
+        raise NotFound(f"there is no workflow {publication.workflow_id!r}")
+    if found is not None and publication.expected == "new":
+        raise AlreadyExists(f"a workflow {publication.workflow_id!r} exists already")
+    return found or (0, None)
+
+
+def _put_workflow(connection: Connection, publication: Publication, *, version: int, at: int, exists: bool) -> None:
+    row = {
+        "tenant_id": publication.tenant_id,
+        "workflow_id": publication.workflow_id,
+        "name": publication.name,
+        "labels": msgspec.json.encode(publication.labels).decode(),
+        "archived": 0,
+        "latest_version": version,
+    }
+    if exists:
+        connection.execute(_UPDATE_WORKFLOW, row)
+    else:
+        connection.execute(_INSERT_WORKFLOW, row | {"created_at": at})
+
+
+def _insert_definition(connection: Connection, publication: Publication, version: int, at: int) -> None:
+    connection.execute(
+        _INSERT_DEFINITION,
+        {
+            "tenant_id": publication.tenant_id,
+            "workflow_id": publication.workflow_id,
+            "version": version,
+            "content_hash": publication.content_hash,
+            "definition": publication.definition,
+            "created_at": at,
+        },
+    )

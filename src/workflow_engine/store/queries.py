@@ -1,0 +1,316 @@
+"""What is read, and how. Every function takes a connection inside a transaction and sees one consistent state."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal_column, select, tuple_
+
+from workflow_engine.models.errors import NotFound
+from workflow_engine.store.batch import attribute_text, attribute_value
+from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask
+from workflow_engine.store.schema import attributes, definitions, executions, snapshots, tasks, transitions, workflows
+from workflow_engine.store.statements import Connection, WideStatement, compiled, given
+
+LIMIT_MAX = 500
+"""Rows in one page of a list."""
+
+LOG_BYTES_MAX = 8 * 1024 * 1024
+"""A page of the log ends early once it holds this much."""
+
+_LIMIT = bindparam("limit", type_=Integer)
+_NOTHING: ColumnElement[int] = literal_column("0")
+"""An offset that is written out; left to itself the SQLite dialect asks for it as one more parameter."""
+
+Cursor = tuple[int, str]
+"""`created_at` and `execution_id` of the last row of a page."""
+
+
+def _same(table: Any, *names: str) -> list[Any]:
+    return [table.c[name] == bindparam(name) for name in names]
+
+
+# Definitions
+
+_DEFINITION_COLUMNS = [definitions.c[name] for name in DefinitionRow.__struct_fields__]
+_DEFINITION = compiled(select(*_DEFINITION_COLUMNS).where(*_same(definitions, "tenant_id", "workflow_id", "version")))
+_LATEST_DEFINITION = compiled(
+    select(*_DEFINITION_COLUMNS)
+    .join(
+        workflows,
+        (definitions.c.tenant_id == workflows.c.tenant_id)
+        & (definitions.c.workflow_id == workflows.c.workflow_id)
+        & (definitions.c.version == workflows.c.latest_version),
+    )
+    .where(*_same(workflows, "tenant_id", "workflow_id"))
+)
+
+
+def find_definition(connection: Connection, tenant_id: str, workflow_id: str, version: int | None) -> DefinitionRow:
+    """One version, or the latest for None."""
+    key: dict[str, Any] = {"tenant_id": tenant_id, "workflow_id": workflow_id}
+    if version is None:
+        row = connection.execute(_LATEST_DEFINITION, key).fetchone()
+    else:
+        row = connection.execute(_DEFINITION, key | {"version": version}).fetchone()
+    if row is None:
+        of_version = "" if version is None else f" with a version {version}"
+        raise NotFound(f"there is no workflow {workflow_id!r}{of_version}")
+    return DefinitionRow(*row)
+
+
+# Executions
+
+_EXECUTION_FIELDS = [name for name in ExecutionRow.__struct_fields__ if name not in ("labels", "metadata")]
+_EXECUTION_COLUMNS = [executions.c[name] for name in _EXECUTION_FIELDS]
+_EXECUTION = compiled(select(*_EXECUTION_COLUMNS).where(*_same(executions, "tenant_id", "execution_id")))
+
+
+def _attributes_of() -> WideStatement:
+    rows = given(executions.c.tenant_id, executions.c.execution_id)
+    key = (attributes.c.tenant_id == rows.c.tenant_id) & (attributes.c.execution_id == rows.c.execution_id)
+    chosen = (attributes.c.execution_id, attributes.c.kind, attributes.c.key, attributes.c.value, attributes.c.literal)
+    return WideStatement(select(*chosen).select_from(rows.join(attributes, key)), rows)
+
+
+_ATTRIBUTES = _attributes_of()
+
+
+def _execution_row(*columns: Any) -> ExecutionRow:
+    return ExecutionRow(**dict(zip(_EXECUTION_FIELDS, columns, strict=True)), labels={}, metadata={})
+
+
+def _execution_rows(connection: Connection, found: list[Any]) -> list[ExecutionRow]:
+    rows = {row[1]: _execution_row(*row) for row in found}
+    keys = [part for row in found for part in row[:2]]
+    for execution_id, kind, key, value, literal in _ATTRIBUTES.fetch(connection, keys):
+        row = rows[execution_id]
+        target = row.labels if kind == "label" else row.metadata
+        target[key] = attribute_value(value, literal)
+    return list(rows.values())
+
+
+def find_execution(connection: Connection, tenant_id: str, execution_id: str) -> ExecutionRow:
+    found = connection.execute(_EXECUTION, {"tenant_id": tenant_id, "execution_id": execution_id}).fetchall()
+    if not found:
+        raise NotFound(f"there is no execution {execution_id!r}")
+    return _execution_rows(connection, found)[0]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which executions of a tenant to list; None and {} let all pass."""
+
+    workflow_id: str | None = None
+    status: str | None = None
+    label: tuple[str, Any] | None = None
+    since: int | None = None
+    """`created_at` from here on."""
+    until: int | None = None
+    """`created_at` before this."""
+    metadata: dict[str, Any] = {}
+    before: Cursor | None = None
+
+    def attributes(self) -> list[tuple[str, str, str]]:
+        """Kind, key and text of every attribute asked for."""
+        labels = [("label", *self.label)] if self.label else []
+        pairs = labels + [("metadata", key, value) for key, value in self.metadata.items()]
+        return [(kind, key, attribute_text(value)[0]) for kind, key, value in pairs]
+
+
+def list_executions(connection: Connection, tenant_id: str, chosen: Filter, limit: int) -> list[ExecutionRow]:
+    """Newest first. An attribute matches by its text, so `3` finds the number and the string."""
+    wanted = chosen.attributes()
+    parameters: dict[str, Any] = {"tenant_id": tenant_id, "limit": min(limit, LIMIT_MAX)}
+    for name in ("workflow_id", "status", "since", "until"):
+        if (value := getattr(chosen, name)) is not None:
+            parameters[name] = value
+    for position, (kind, key, text) in enumerate(wanted):
+        parameters |= {f"kind_{position}": kind, f"key_{position}": key, f"value_{position}": text}
+    if chosen.before is not None:
+        parameters["before_at"], parameters["before_id"] = chosen.before
+    sql = _executions_sql(frozenset(parameters), len(wanted))
+    return _execution_rows(connection, connection.execute(sql, parameters).fetchall())
+
+
+@cache
+def _executions_sql(names: frozenset[str], attribute_count: int) -> str:
+    """The statement for one shape of filter. The first attribute leads, if any: its index is in order of age."""
+    conditions: dict[str, Callable[[], Any]] = {
+        "workflow_id": lambda: executions.c.workflow_id == bindparam("workflow_id"),
+        "status": lambda: executions.c.status == bindparam("status"),
+        "since": lambda: order[0] >= bindparam("since"),
+        "until": lambda: order[0] < bindparam("until"),
+        "before_at": lambda: tuple_(*order) < tuple_(bindparam("before_at"), bindparam("before_id")),
+    }
+    statement: Select[Any] = select(*_EXECUTION_COLUMNS)
+    lead: Any = executions
+    for position in range(attribute_count):
+        table = attributes.alias(f"attribute_{position}")
+        key = (table.c.tenant_id == executions.c.tenant_id) & (table.c.execution_id == executions.c.execution_id)
+        statement = statement.join(table, key).where(
+            table.c.tenant_id == bindparam("tenant_id"),
+            *(table.c[name] == bindparam(f"{name}_{position}") for name in ("kind", "key", "value")),
+        )
+        lead = table if position == 0 else lead
+    order = (lead.c.created_at, lead.c.execution_id)
+    statement = statement.where(
+        executions.c.tenant_id == bindparam("tenant_id"),
+        *(make() for name, make in conditions.items() if name in names),
+    )
+    newest_first = statement.order_by(*(one.desc() for one in order))
+    return compiled(newest_first.limit(_LIMIT).offset(_NOTHING))
+
+
+_unfinished_key = tuple_(executions.c.tenant_id, executions.c.execution_id)
+_UNFINISHED = compiled(
+    select(executions.c.tenant_id, executions.c.execution_id)
+    .where(literal_column("status IN ('pending', 'running')"))
+    .where(_unfinished_key > tuple_(bindparam("after_tenant"), bindparam("after_execution")))
+    .order_by(executions.c.tenant_id, executions.c.execution_id)
+    .limit(_LIMIT)
+    .offset(_NOTHING)
+)
+
+
+def list_unfinished(connection: Connection, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str]]:
+    """Executions that are pending or running, by tenant and id. The condition has the words of the partial index."""
+    tenant_id, execution_id = after or ("", "")
+    parameters = {"after_tenant": tenant_id, "after_execution": execution_id, "limit": limit}
+    return connection.execute(_UNFINISHED, parameters).fetchall()
+
+
+# The log
+
+_LOG_COLUMNS = [transitions.c[name] for name in LogRow.__struct_fields__]
+_OF_EXECUTION = _same(transitions, "tenant_id", "execution_id")
+_number = transitions.c.number
+_LOG = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number >= bindparam("number")).order_by(_number))
+_FIRST_NUMBER = compiled(select(func.min(_number)).where(*_OF_EXECUTION))
+_LAST_NUMBER = compiled(select(func.max(_number)).where(*_OF_EXECUTION))
+_LAST_SEQUENCE = compiled(select(transitions.c.last_sequence).where(*_OF_EXECUTION, _number == bindparam("number")))
+_ROW = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number == bindparam("number")))
+_SNAPSHOT = compiled(
+    select(snapshots.c.number, snapshots.c.state).where(*_same(snapshots, "tenant_id", "execution_id"))
+)
+
+
+def load_execution(
+    connection: Connection, tenant_id: str, execution_id: str
+) -> tuple[ExecutionRow, tuple[int, bytes] | None, list[LogRow]]:
+    """The row, the latest snapshot, and the log after it."""
+    row = find_execution(connection, tenant_id, execution_id)
+    key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
+    snapshot = connection.execute(_SNAPSHOT, key).fetchone()
+    after = snapshot[0] if snapshot else 0
+    log = connection.execute(_LOG, key | {"number": after + 1}).fetchall()
+    return row, snapshot, [LogRow(*entry) for entry in log]
+
+
+def read_log(
+    connection: Connection, tenant_id: str, execution_id: str, after_sequence: int, limit: int
+) -> list[LogRow]:
+    """Transitions that hold events after this sequence, in order."""
+    key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
+    numbers = _numbers(connection, key)
+    if numbers is None:
+        find_execution(connection, tenant_id, execution_id)
+        return []
+    start = _number_after(connection, key, numbers, after_sequence)
+    cursor = connection.execute(_LOG, key | {"number": start})
+    rows: list[LogRow] = []
+    size_bytes = 0
+    while len(rows) < limit and size_bytes < LOG_BYTES_MAX and (found := cursor.fetchone()) is not None:
+        rows.append(LogRow(*found))
+        size_bytes += len(rows[-1].events)
+    return rows
+
+
+def read_ends(connection: Connection, tenant_id: str, execution_id: str) -> tuple[LogRow, LogRow]:
+    """The first and the last transition that are kept."""
+    key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
+    numbers = _numbers(connection, key)
+    if numbers is None:
+        raise NotFound(f"there is no execution {execution_id!r}")
+    first, last = (LogRow(*connection.execute(_ROW, key | {"number": number}).fetchone()) for number in numbers)
+    return first, last
+
+
+def _numbers(connection: Connection, key: dict[str, Any]) -> tuple[int, int] | None:
+    first = connection.execute(_FIRST_NUMBER, key).fetchone()[0]
+    return None if first is None else (first, connection.execute(_LAST_NUMBER, key).fetchone()[0])
+
+
+def _number_after(connection: Connection, key: dict[str, Any], numbers: tuple[int, int], after_sequence: int) -> int:
+    """The first transition that ends after the sequence, found by halving: sequences rise with numbers.
+
+    An index on the sequence would cost every commit; this costs a reader seventeen look-ups in a log of 100,000.
+    """
+    low, high = numbers[0], numbers[1] + 1
+    if after_sequence <= 0:
+        return low
+    while low < high:
+        middle = (low + high) // 2
+        last_sequence = connection.execute(_LAST_SEQUENCE, key | {"number": middle}).fetchone()[0]
+        if last_sequence > after_sequence:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+# Tasks
+
+_DUE_KEY = (tasks.c.due_at, tasks.c.tenant_id, tasks.c.execution_id)
+_DUE = compiled(
+    select(*_DUE_KEY)
+    .distinct()
+    .where(literal_column("kind = 'timer'"), tasks.c.due_at <= bindparam("until"))
+    .where(tuple_(*_DUE_KEY) > tuple_(bindparam("due_at"), bindparam("after_tenant"), bindparam("after_execution")))
+    .order_by(*_DUE_KEY)
+    .limit(_LIMIT)
+    .offset(_NOTHING)
+)
+_TASK_COLUMNS = [tasks.c[name] for name in OutstandingTask.__struct_fields__]
+_TASK_KEY = (tasks.c.created_at, tasks.c.execution_id, tasks.c.task_id)
+
+
+def list_due(
+    connection: Connection, until: int, limit: int, after: tuple[int, str, str] | None
+) -> list[tuple[int, str, str]]:
+    """Timers of all tenants that are due at or before `until`; two of one execution at one instant are one."""
+    due_at, tenant_id, execution_id = after or (-(2**63), "", "")
+    parameters = {"until": until, "limit": limit}
+    parameters_after = {"due_at": due_at, "after_tenant": tenant_id, "after_execution": execution_id}
+    return connection.execute(_DUE, parameters | parameters_after).fetchall()
+
+
+def list_tasks(
+    connection: Connection,
+    tenant_id: str,
+    kind: str,
+    execution_id: str | None,
+    after: tuple[int, str, str] | None,
+    limit: int,
+) -> list[OutstandingTask]:
+    """Tasks of one kind, oldest first."""
+    parameters: dict[str, Any] = {"tenant_id": tenant_id, "kind": kind, "limit": min(limit, LIMIT_MAX)}
+    if execution_id is not None:
+        parameters["execution_id"] = execution_id
+    if after is not None:
+        parameters |= dict(zip(("after_at", "after_execution", "after_task"), after, strict=True))
+    sql = _tasks_sql(kind == "timer", execution_id is not None, after is not None)
+    return [OutstandingTask(*row) for row in connection.execute(sql, parameters).fetchall()]
+
+
+@cache
+def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool) -> str:
+    statement = select(*_TASK_COLUMNS).where(*_same(tasks, "tenant_id", "kind"))
+    if not of_timers:
+        statement = statement.where(literal_column("kind <> 'timer'"))  # the words of the partial index
+    if of_execution:
+        statement = statement.where(*_same(tasks, "execution_id"))
+    if has_after:
+        after = tuple_(bindparam("after_at"), bindparam("after_execution"), bindparam("after_task"))
+        statement = statement.where(tuple_(*_TASK_KEY) > after)
+    return compiled(statement.order_by(*_TASK_KEY).limit(_LIMIT).offset(_NOTHING))

@@ -1,0 +1,111 @@
+"""What goes into the store and what comes out of it: rows as values. Instants are microseconds since 1970-01-01 UTC."""
+
+from typing import Any
+
+import msgspec
+
+
+class Summary(msgspec.Struct):
+    """The part of an execution's row that changes; written when it changes, not with every transition."""
+
+    status: str
+    """`pending` `running` `paused` `completed` `failed` `cancelled`."""
+    reason: str | None = None
+    """Why it is paused (`input`, `timer`, `operator`); None otherwise."""
+    progress: int = 0
+    """Per cent, 0 to 100."""
+    started_at: int | None = None
+    finished_at: int | None = None
+
+
+class ExecutionRow(msgspec.Struct):
+    """One execution as lists and look-ups show it: who it is, its summary, and how far its log goes."""
+
+    tenant_id: str
+    execution_id: str
+    workflow_id: str
+    version: int
+    """The definition's version, pinned for life."""
+    priority: int
+    created_at: int
+    labels: dict[str, Any]
+    """At most 32 scalars; fixed at the start."""
+    metadata: dict[str, Any]
+    """At most 32 scalars; fixed at the start."""
+    status: str = "pending"
+    reason: str | None = None
+    progress: int = 0
+    started_at: int | None = None
+    finished_at: int | None = None
+    transition: int = 0
+    """The number of the last committed transition. The store sets it; what a caller gives is ignored."""
+    sequence: int = 0
+    """The last public sequence. The store sets it; what a caller gives is ignored."""
+
+
+class TaskRow(msgspec.Struct):
+    """A unit of outstanding work of one execution."""
+
+    task_id: str
+    """Unique within its execution; putting it again replaces it."""
+    kind: str
+    """`timer`, `human`, ...; only timers are indexed by `due_at`."""
+    due_at: int | None = None
+    data: bytes | None = None
+
+
+class OutstandingTask(msgspec.Struct):
+    """A task as a list shows it: the row and whose it is."""
+
+    execution_id: str
+    task_id: str
+    kind: str
+    due_at: int | None
+    data: bytes | None
+    created_at: int
+    """The instant of the transition that put it last."""
+
+
+class TransitionWrite(msgspec.Struct):
+    """Everything that one transition of one execution writes; it is committed whole or not at all."""
+
+    tenant_id: str
+    execution_id: str
+    number: int
+    """1 for the first. Committed only if the execution stands at `number - 1`; otherwise `Fenced`."""
+    first_sequence: int
+    last_sequence: int
+    """`first_sequence - 1` where the transition has no public event."""
+    at: int
+    """The `now` that the transition was decided with."""
+    events: bytes
+    created: ExecutionRow | None = None
+    """With number 1, and only then: the new execution. An id that is taken answers `AlreadyExists`."""
+    summary: Summary | None = None
+    """None: unchanged (or, with `created`, as that row says)."""
+    tasks_put: list[TaskRow] = []
+    tasks_removed: list[str] = []
+    """Task ids. Removed before `tasks_put` is put; ids that are gone already do no harm."""
+    snapshot: bytes | None = None
+    """The state after this transition; replaces the snapshot before it."""
+
+
+class LogRow(msgspec.Struct):
+    """One transition of the log."""
+
+    number: int
+    first_sequence: int
+    last_sequence: int
+    at: int
+    events: bytes
+
+
+class DefinitionRow(msgspec.Struct):
+    """One immutable version of a workflow."""
+
+    workflow_id: str
+    version: int
+    content_hash: str
+    definition: bytes
+    """The very bytes that were published."""
+    created_at: int

@@ -1,0 +1,273 @@
+"""The store: the one door to the database."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from workflow_engine.models.errors import InvariantViolated, LimitExceeded, NotPermitted, StoreUnavailable
+from workflow_engine.store import queries, sqlite
+from workflow_engine.store.committer import WRITE_BYTES_MAX, Committer, Entry, OnDone
+from workflow_engine.store.database import Database
+from workflow_engine.store.publishing import Expected, Publication, publish
+from workflow_engine.store.readers import Readers
+from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask, TransitionWrite
+from workflow_engine.store.statements import Connection
+
+QUEUE_MAX = 50_000
+"""Writes that may wait; at some 300 bytes a few dozen MB."""
+
+QUEUE_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes that may wait, for when the writes are large."""
+
+Result = TypeVar("Result")
+
+
+class Store:
+    """The database of one process: writes through one thread, reads through a few. Use it from one event loop."""
+
+    def __init__(self, database: Database, committer: Committer | None, readers: Readers) -> None:
+        self._database = database
+        self._committer = committer
+        self._readers = readers
+        self._is_closed = False
+
+    @classmethod
+    async def open(cls, url: str, *, read_only: bool = False, readers: int = 2) -> "Store":
+        """Open the database, making it or bringing its schema up to date if need be.
+
+        Args:
+            url: as SQLAlchemy writes it: `sqlite:////absolute/path.db`, `sqlite:///relative/path.db`.
+            read_only: beside a process that writes; nothing can be written and no lock is taken.
+            readers: threads that read.
+
+        Raises:
+            DatabaseInUse: another process writes to it; the message names its pid.
+            StoreUnavailable: it cannot be opened, is not ours, or is newer than this release.
+        """
+        database = Database(url)
+        if read_only:
+            await asyncio.to_thread(database.check_reader)
+            return cls(database, None, Readers(database, readers))
+        connection = await asyncio.to_thread(database.open_writer)
+        committer = Committer(database, connection)
+        committer.start()
+        return cls(database, committer, Readers(database, readers))
+
+    async def close(self) -> None:
+        """Commit what was submitted, then let go of the database. Safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self._readers.close()
+        if self._committer is not None:
+            await self._committer.close()
+        self._database.close()
+
+    def now(self) -> int:
+        """Microseconds since 1970-01-01 UTC by the database's clock; never goes back."""
+        return self._database.clock.now()
+
+    @property
+    def queued(self) -> int:
+        """Writes that were submitted and are not answered yet. Take no new work in while this is near `QUEUE_MAX`."""
+        return self._committer.queued if self._committer else 0
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        return sqlite.wal_bytes(self._database.path)
+
+    # Writes
+
+    def submit(self, write: TransitionWrite, on_done: OnDone) -> None:
+        """Queue one transition. Transitions of one execution are committed in the order of submission.
+
+        `on_done` runs on the event loop, with None once the transition is on stable storage, else with why it was not
+        written: `Fenced` (someone else moved the execution on), `AlreadyExists` (with `created`), `StorageFull` or
+        `StoreUnavailable` (not now; also while the queue is full), `LimitExceeded` (too large), `InvariantViolated`
+        (cannot be stored). After `StoreUnavailable` load the execution again: a failing disk may leave it unknown.
+        """
+        size_bytes = _size_bytes(write)
+        if (write.number == 1) != (write.created is not None):
+            error: Exception | None = InvariantViolated("the first transition creates the execution, and only that one")
+        elif size_bytes > WRITE_BYTES_MAX:
+            error = LimitExceeded(f"a transition of {size_bytes} bytes is larger than {WRITE_BYTES_MAX}")
+        else:
+            error = None
+        key = (write.tenant_id, write.execution_id)
+        self._put(Entry(write, on_done, key, size_bytes), error)
+
+    async def commit(self, write: TransitionWrite) -> None:
+        """Write one transition and return once it is on stable storage; raises what `submit` would give."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.submit(write, partial(_settle, future))
+        await future
+
+    async def publish(
+        self,
+        tenant_id: str,
+        workflow_id: str,
+        *,
+        name: str,
+        labels: dict[str, Any],
+        content_hash: str,
+        definition: bytes,
+        expected: Expected,
+    ) -> tuple[int, bool]:
+        """Store a definition; gives its version and whether it is new. The latest version's content makes no new one.
+
+        Raises:
+            AlreadyExists: `expected` is "new" and the workflow exists.
+            NotFound: `expected` is "existing" and it does not.
+        """
+        publication = Publication(tenant_id, workflow_id, name, labels, content_hash, definition, expected)
+        return await self._run_job(lambda connection: publish(connection, publication, self.now()), len(definition))
+
+    async def _run_job(self, job: Callable[[Connection], Result], size_bytes: int) -> Result:
+        results: list[Result] = []
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def run(connection: Connection) -> None:
+            results[:] = [job(connection)]
+
+        self._put(Entry(run, partial(_settle, future), None, size_bytes), None)
+        await future
+        return results[0]
+
+    def _put(self, entry: Entry, error: Exception | None) -> None:
+        committer = self._committer
+        if committer is None:
+            error = NotPermitted("the database was opened for reading only")
+        elif self._is_closed:
+            error = StoreUnavailable("the store is closed")
+        elif committer.queued >= QUEUE_MAX or committer.queued_bytes + entry.size_bytes > QUEUE_BYTES_MAX:
+            error = error or StoreUnavailable("too many writes are waiting for the database")
+        if error is not None:
+            asyncio.get_running_loop().call_soon(entry.on_done, error)
+        elif committer is not None:
+            committer.put(entry)
+
+    # Reads
+
+    async def definition(self, tenant_id: str, workflow_id: str, version: int | None) -> DefinitionRow:
+        """One version of a workflow, the latest for None; `NotFound` where there is none."""
+        return await self._read(lambda c: queries.find_definition(c, tenant_id, workflow_id, version))
+
+    async def execution(self, tenant_id: str, execution_id: str) -> ExecutionRow:
+        """One execution; `NotFound` where there is none."""
+        return await self._read(lambda c: queries.find_execution(c, tenant_id, execution_id))
+
+    async def executions(
+        self,
+        tenant_id: str,
+        *,
+        workflow_id: str | None = None,
+        status: str | None = None,
+        label: tuple[str, Any] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        metadata: dict[str, Any] | None = None,
+        limit: int = 50,
+        before: tuple[int, str] | None = None,
+    ) -> list[ExecutionRow]:
+        """Executions of a tenant, newest first, at most 500.
+
+        Args:
+            label: key and value; values match by their text, so "3" finds the number 3 too. So do those of `metadata`.
+            since: `created_at` at or after this.
+            until: `created_at` before this.
+            before: `(created_at, execution_id)` of the last row of the page before.
+        """
+        chosen = queries.Filter(
+            workflow_id=workflow_id,
+            status=status,
+            label=label,
+            since=since,
+            until=until,
+            metadata=metadata or {},
+            before=before,
+        )
+        return await self._read(lambda c: queries.list_executions(c, tenant_id, chosen, limit))
+
+    async def load(
+        self, tenant_id: str, execution_id: str
+    ) -> tuple[ExecutionRow, tuple[int, bytes] | None, list[LogRow]]:
+        """The execution, its latest snapshot (number and state) and the log after it, as they stood at one instant."""
+        return await self._read(lambda c: queries.load_execution(c, tenant_id, execution_id))
+
+    async def log(
+        self, tenant_id: str, execution_id: str, *, after_sequence: int = 0, limit: int = 500
+    ) -> list[LogRow]:
+        """Transitions with events after this sequence, in order. A page may end early, at 8 MiB; an empty one is
+        the end.
+
+        The first row may hold events up to `after_sequence` as well: the cut goes between transitions.
+        """
+        return await self._read(lambda c: queries.read_log(c, tenant_id, execution_id, after_sequence, limit))
+
+    async def first_and_last(self, tenant_id: str, execution_id: str) -> tuple[LogRow, LogRow]:
+        """The first and the last transition of an execution."""
+        return await self._read(lambda c: queries.read_ends(c, tenant_id, execution_id))
+
+    async def unfinished(self, *, after: tuple[str, str] | None = None, limit: int = 500) -> list[tuple[str, str]]:
+        """`(tenant_id, execution_id)` of what is pending or running, of all tenants: what a start recovers."""
+        return await self._read(lambda c: queries.list_unfinished(c, after, limit))
+
+    async def due(
+        self, *, until: int, limit: int = 500, after: tuple[int, str, str] | None = None
+    ) -> list[tuple[int, str, str]]:
+        """`(due_at, tenant_id, execution_id)` of timers due at or before `until`, of all tenants, earliest first.
+
+        Args:
+            after: the last entry of the page before.
+        """
+        return await self._read(lambda c: queries.list_due(c, until, limit, after))
+
+    async def tasks(
+        self,
+        tenant_id: str,
+        *,
+        kind: str,
+        execution_id: str | None = None,
+        after: tuple[int, str, str] | None = None,
+        limit: int = 50,
+    ) -> list[OutstandingTask]:
+        """Outstanding tasks of one kind, oldest first, at most 500.
+
+        Args:
+            after: `(created_at, execution_id, task_id)` of the last task of the page before.
+        """
+        return await self._read(lambda c: queries.list_tasks(c, tenant_id, kind, execution_id, after, limit))
+
+    async def backup(self, path: str | Path) -> None:
+        """Copy the database as it stands to a new file, while it is in use.
+
+        Raises:
+            AlreadyExists: there is a file of that name.
+            StoreUnavailable, StorageFull: the copy could not be written.
+        """
+        await asyncio.to_thread(sqlite.backup, self._database.path, Path(path))
+
+    async def _read(self, query: Callable[[Connection], Result]) -> Result:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed")
+        return await self._readers.run(query)
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return  # whoever waited was cancelled
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _size_bytes(write: TransitionWrite) -> int:
+    size_bytes = len(write.events)
+    if write.snapshot is not None:
+        size_bytes += len(write.snapshot)
+    for task in write.tasks_put:
+        size_bytes += len(task.data) if task.data is not None else 0
+    return size_bytes
