@@ -1,0 +1,237 @@
+"""What expressions see: the names in scope, and the variables as a transition changes them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from workflow_engine.engine.expressions import (
+    Expression,
+    ExpressionFailed,
+    Meter,
+    Template,
+    Timestamp,
+    evaluate_condition,
+)
+from workflow_engine.engine.working import Place
+from workflow_engine.models.execution import ExecutionState
+from workflow_engine.models.limits import Limits
+
+NEVER_ACTIVATED: Mapping[str, Any] = {"status": "pending", "output": None, "error": None, "attempt": 0, "count": 0}
+"""What `steps.<node>` shows before the node was ever activated: a branch that was not taken makes no expression
+fail.
+"""
+
+
+class StepFault(Exception):
+    """What a step asked for can't be had: becomes the step's error, as a value, before anything leaves the core.
+
+    Attributes:
+        type: an error type of the language, such as `expression_error` or `no_match`.
+        message: names the place and the way out.
+    """
+
+    def __init__(self, type: str, message: str) -> None:  # noqa: A002 - the contract's word
+        super().__init__(message)
+        self.type = type
+        self.message = message
+
+
+class StepViews(Mapping[str, Any]):
+    """`steps` in expressions: every node of the scope, activated or not, with the completion that is just being
+    decided.
+    """
+
+    __slots__ = ("_completing", "_place", "_view")
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._completing: str | None = None
+        self._view: Mapping[str, Any] = NEVER_ACTIVATED
+
+    def show_completed(self, node: str, output: Any, attempt: int) -> None:
+        """Let `steps.<node>` read as completed before that is a fact, for the conditions that decide what follows."""
+        before = self._place.scope.views.get(node, NEVER_ACTIVATED)
+        self._completing = node
+        self._view = {
+            "status": "completed",
+            "output": output,
+            "error": None,
+            "attempt": attempt,
+            "count": before["count"] + 1,
+        }
+
+    def show_failed(self, node: str, error: dict[str, Any]) -> None:
+        """Let `steps.<node>` read as failed before that is a fact."""
+        before = self._place.scope.views.get(node, NEVER_ACTIVATED)
+        self._completing = node
+        self._view = {**before, "status": "failed", "error": error, "attempt": error["attempt"]}
+
+    def show_facts(self) -> None:
+        """Read nothing but facts again."""
+        self._completing = None
+
+    def __getitem__(self, node: str) -> Any:
+        if node == self._completing:
+            return self._view
+        view = self._place.scope.views.get(node)
+        if view is not None:
+            return view
+        if node in self._place.graph.by_id:
+            return NEVER_ACTIVATED
+        raise KeyError(node)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place.graph.by_id)
+
+    def __len__(self) -> int:
+        return len(self._place.graph.by_id)
+
+
+class Variables:
+    """`vars` while a transition is decided: what was changed on top of the state's, recorded once with the final
+    values.
+    """
+
+    __slots__ = ("_undo", "changed", "current")
+
+    def __init__(self, state: ExecutionState) -> None:
+        self.current: dict[str, Any] = state.variables
+        self.changed: dict[str, Any] = {}
+        self._undo: list[tuple[str, Any, Any]] = []
+
+    def assign(self, values: Mapping[str, Any]) -> None:
+        """Set several variables at once; the state itself stays as it is until the fact is applied."""
+        if not self.changed:
+            self.current = dict(self.current)
+        self._undo = [(name, self.current.get(name, _UNSET), self.changed.get(name, _UNSET)) for name in values]
+        self.current.update(values)
+        self.changed.update(values)
+
+    def keep(self) -> None:
+        """The last assignment stands."""
+        self._undo = []
+
+    def undo(self) -> None:
+        """Take the last assignment back: what should have followed it failed."""
+        for name, current, changed in self._undo:
+            _restore(self.current, name, current)
+            _restore(self.changed, name, changed)
+        self._undo = []
+
+
+_UNSET: Any = object()
+
+
+def _restore(values: dict[str, Any], name: str, value: Any) -> None:
+    if value is _UNSET:
+        del values[name]
+    else:
+        values[name] = value
+
+
+_NO_METER = Meter(0)
+
+
+class Evaluator:
+    """Evaluates a definition's expressions within one transition and counts what they cost."""
+
+    __slots__ = ("_names", "_state", "bytes", "limits", "now", "units", "variables", "views")
+
+    def __init__(self, state: ExecutionState, limits: Limits, now: int) -> None:
+        self._state = state
+        self.limits = limits
+        self.now = now
+        self.units = 0
+        self.bytes = 0
+        self.variables = Variables(state)
+        self.views: dict[str, StepViews] = {}
+        self._names: dict[str, Any] | None = None
+
+    def steps(self, place: Place) -> StepViews:
+        """`steps` as seen from a scope."""
+        views = self.views.get(place.key)
+        if views is None:
+            views = self.views[place.key] = StepViews(place)
+        return views
+
+    def names(self, place: Place, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Every name in scope and its value; `extra` holds those of the moment (`error`, `output`, `item`, ...)."""
+        if self._names is None:
+            self._names = self._common_names()
+        names = {**self._names, "vars": self.variables.current, "steps": self.steps(place)}
+        if extra:
+            names.update(extra)
+        return names
+
+    def _common_names(self) -> dict[str, Any]:
+        state = self._state
+        started_at = state.started_at if state.started_at is not None else self.now
+        return {
+            "input": state.input,
+            "now": Timestamp.from_microseconds(self.now),
+            "execution": {
+                "id": state.execution_id,
+                "workflow_id": state.workflow_id,
+                "version": state.version,
+                "tenant_id": state.tenant_id,
+                "started_at": Timestamp.from_microseconds(started_at),
+                "metadata": state.metadata,
+            },
+        }
+
+    def value(self, template: Template, place: Place, extra: Mapping[str, Any] | None = None) -> Any:
+        """The JSON value of a template.
+
+        Raises:
+            StepFault: of type `expression_error`, `expression_limit` or `payload_too_large`.
+        """
+        if template.is_constant:
+            value = template.evaluate({}, _NO_METER)
+        else:
+            meter = Meter(self.limits.expression_units_max)
+            try:
+                value = template.evaluate(self.names(place, extra), meter)
+            except ExpressionFailed as failure:
+                raise StepFault(failure.type, failure.message) from failure
+            finally:
+                self.units += meter.spent
+        self.bytes += json_size(value, self.limits.payload_bytes_max)
+        return value
+
+    def holds(self, condition: Expression, place: Place, extra: Mapping[str, Any] | None = None) -> bool:
+        """Whether a condition holds; raises StepFault, also where the result is no boolean."""
+        meter = Meter(self.limits.expression_units_max)
+        try:
+            return evaluate_condition(condition, self.names(place, extra), meter)
+        except ExpressionFailed as failure:
+            raise StepFault(failure.type, failure.message) from failure
+        finally:
+            self.units += meter.spent
+
+
+def json_size(value: Any, bytes_max: int) -> int:
+    """About the bytes of a value's JSON, without making that JSON.
+
+    An expression can put one large value into a list a million times; the walk ends as soon as the bound is passed.
+
+    Raises:
+        StepFault: of type `payload_too_large`, when it would be more than `bytes_max`.
+    """
+    if value is None or type(value) in (bool, int, float):
+        return 4
+    size = 0
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if type(item) is str:
+            size += len(item) if item.isascii() else len(item.encode())
+        elif isinstance(item, Mapping):
+            size += 2 + sum(len(key) + 4 for key in item)
+            stack.extend(item.values())
+        elif type(item) is list:
+            size += 2 + len(item)
+            stack.extend(item)
+        else:
+            size += 4
+        if size > bytes_max:
+            raise StepFault("payload_too_large", f"the value is larger than {bytes_max} bytes of JSON")
+    return size
