@@ -1,0 +1,191 @@
+"""The public events of an execution, rendered from its log: the one place where the words of the wire live.
+
+A log row holds facts; those that are public become envelopes, numbered without a gap. The same code serves the live
+stream and the history, so both say the same.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from workflow_engine.models.event import (
+    AnyFact,
+    CustomEmitted,
+    DecisionMade,
+    ExecutionCancelled,
+    ExecutionCompleted,
+    ExecutionCreated,
+    ExecutionFailed,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionStarted,
+    ProgressMade,
+    SignalReceived,
+    StepCancelled,
+    StepCompleted,
+    StepFailed,
+    StepReopened,
+    StepRetrying,
+    StepStarted,
+    VariablesChanged,
+)
+from workflow_engine.models.instant import rfc3339
+
+SERVICE: Final = "workflow-engine"
+
+TERMINAL_EVENTS: Final = frozenset({"workflow_completed", "workflow_failed", "workflow_cancelled"})
+
+Rendered = tuple[str, dict[str, Any]]
+"""An event's name and the data that it has beside what every event has."""
+
+
+def node_of(step_id: str) -> str:
+    """The node of a step: what stands before the ordinal in the last part of its path.
+
+    >>> node_of("each.1:3~fetch.2:0")
+    'fetch'
+    """
+    return step_id.rsplit("~", 1)[-1].split(".", 1)[0]
+
+
+class EventRenderer:
+    """Renders the events of one execution, row after row.
+
+    It carries what later events show and only earlier facts say: the input, the latest progress.
+    """
+
+    def __init__(self, tenant_id: str, execution_id: str, workflow_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.execution_id = execution_id
+        self.workflow_id = workflow_id
+        self.progress = 0
+        self.input: Any = None
+        self.metadata: dict[str, Any] = {}
+
+    def render(self, facts: Iterable[AnyFact], *, first_sequence: int, at: int) -> Iterator[dict[str, Any]]:
+        """The envelopes of one transition, in order; `first_sequence` is the number of its first public event."""
+        sequence = first_sequence
+        timestamp = rfc3339(at)
+        for fact in facts:
+            if isinstance(fact, ExecutionCreated):
+                self.input = fact.input
+                self.metadata = fact.metadata
+            elif isinstance(fact, ProgressMade):
+                self.progress = fact.percent
+            elif isinstance(fact, ExecutionCompleted):
+                self.progress = 100
+            if not fact.PUBLIC:
+                continue
+            yield self._envelope(fact, sequence, timestamp)
+            sequence += 1
+
+    def _envelope(self, fact: AnyFact, sequence: int, timestamp: str) -> dict[str, Any]:
+        name, data = _RENDERERS[type(fact)](fact)
+        if isinstance(fact, ExecutionStarted):
+            data["input"] = self.input
+        step_id = getattr(fact, "step", None)
+        return {
+            "event": name,
+            "service": SERVICE,
+            "sequence": sequence,
+            "task_id": self.metadata.get("task_id"),
+            "global_task_id": self.metadata.get("global_task_id"),
+            "tenant_id": self.tenant_id,
+            "timestamp": timestamp,
+            "data": {
+                "workflow_id": self.workflow_id,
+                "execution_id": self.execution_id,
+                "step_id": step_id,
+                "node_id": node_of(step_id) if step_id is not None else None,
+                "next_node": getattr(fact, "next_node", None),
+                "progress_percentage": self.progress,
+                **data,
+            },
+        }
+
+
+def _started(fact: ExecutionStarted) -> Rendered:
+    return "workflow_started", {"version": fact.version}
+
+
+def _step_started(fact: StepStarted | StepReopened) -> Rendered:
+    data: dict[str, Any] = {"attempt": 1}
+    if fact.waiting_for is not None:
+        data["waiting_for"] = fact.waiting_for
+    return "workflow_step_started", data
+
+
+def _step_completed(fact: StepCompleted) -> Rendered:
+    return "workflow_step_completed", {
+        "output": fact.output,
+        "attempt": fact.attempt,
+        "duration_ms": fact.duration_ms,
+    }
+
+
+def _step_failed(fact: StepFailed) -> Rendered:
+    return "workflow_step_failed", {"error": fact.error, "attempt": fact.attempt}
+
+
+def _step_retrying(fact: StepRetrying) -> Rendered:
+    return "workflow_step_retrying", {"error": fact.error, "attempt": fact.attempt, "next_at": rfc3339(fact.next_at)}
+
+
+def _step_cancelled(fact: StepCancelled) -> Rendered:
+    return "workflow_step_cancelled", {"reason": fact.reason}
+
+
+def _decision(fact: DecisionMade) -> Rendered:
+    next_node = fact.taken[0] if fact.taken else None
+    return "workflow_decision_point", {"connections": fact.connections, "taken": fact.taken, "next_node": next_node}
+
+
+def _signal(fact: SignalReceived) -> Rendered:
+    return "workflow_signal_received", {"name": fact.name, "payload": fact.payload}
+
+
+def _variables(fact: VariablesChanged) -> Rendered:
+    return "workflow_variables_changed", {"changed": fact.changed}
+
+
+def _custom(fact: CustomEmitted) -> Rendered:
+    return f"custom:{fact.event}", {"data": fact.data}
+
+
+def _paused(fact: ExecutionPaused) -> Rendered:
+    return "workflow_paused", {"reason": fact.reason, "waiting_for": fact.waiting_for}
+
+
+def _resumed(fact: ExecutionResumed) -> Rendered:
+    return "workflow_resumed", {}
+
+
+def _completed(fact: ExecutionCompleted) -> Rendered:
+    return "workflow_completed", {"output": fact.output}
+
+
+def _failed(fact: ExecutionFailed) -> Rendered:
+    return "workflow_failed", {"error": fact.error}
+
+
+def _cancelled(fact: ExecutionCancelled) -> Rendered:
+    return "workflow_cancelled", {"reason": fact.reason}
+
+
+_RENDERERS: dict[type, Callable[[Any], Rendered]] = {
+    ExecutionStarted: _started,
+    StepStarted: _step_started,
+    StepReopened: _step_started,
+    StepCompleted: _step_completed,
+    StepFailed: _step_failed,
+    StepRetrying: _step_retrying,
+    StepCancelled: _step_cancelled,
+    DecisionMade: _decision,
+    SignalReceived: _signal,
+    VariablesChanged: _variables,
+    CustomEmitted: _custom,
+    ExecutionPaused: _paused,
+    ExecutionResumed: _resumed,
+    ExecutionCompleted: _completed,
+    ExecutionFailed: _failed,
+    ExecutionCancelled: _cancelled,
+}

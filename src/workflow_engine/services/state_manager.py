@@ -1,0 +1,157 @@
+"""From the log to a working state, and from a decision to the rows that one commit writes."""
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import msgspec
+
+from workflow_engine.engine.apply import apply_transition
+from workflow_engine.engine.decide import Decision
+from workflow_engine.engine.working import Working
+from workflow_engine.models.effect import CloseTask, OpenTask
+from workflow_engine.models.event import decode_facts, encode_facts
+from workflow_engine.models.execution import ExecutionState, Step, decode_state, encode_state
+from workflow_engine.models.json_value import encode_json
+from workflow_engine.models.limits import Limits
+from workflow_engine.services.workflow_manager import WorkflowManager
+from workflow_engine.store import ExecutionRow, Store, Summary, TaskRow, TransitionWrite
+
+SNAPSHOT_LOG_BYTES_MIN = 64 * 1024
+"""Shorter logs fold faster than a snapshot is written."""
+
+TIMER_TASK = "timer"
+"""The one timer row of an execution: its earliest. All others follow from the state."""
+
+
+class Held(msgspec.Struct):
+    """An execution in memory, with what is known of its rows."""
+
+    working: Working
+    row: ExecutionRow
+    summary: Summary
+    timer_at: int | None = None
+    log_bytes: int = 0
+    """Bytes of log since the last snapshot."""
+    snapshot_bytes: int = 0
+
+
+def summary_of(state: ExecutionState) -> Summary:
+    """What lists show of a state."""
+    return Summary(state.status, state.reason, state.progress, state.started_at, state.finished_at)
+
+
+def fold(row: ExecutionRow, snapshot: tuple[int, bytes] | None, log: list[Any]) -> ExecutionState:
+    """The state that a snapshot and the log after it give."""
+    state = ExecutionState(row.tenant_id, row.execution_id) if snapshot is None else decode_state(snapshot[1])
+    for entry in log:
+        apply_transition(state, decode_facts(entry.events), number=entry.number, at=entry.at)
+        state.sequence = entry.last_sequence
+    return state
+
+
+def task_id_of(tenant_id: str, execution_id: str, step: Step) -> str:
+    """The id of a step's task: the same for every attempt and delivery of one activation, new after an operator's
+    retry.
+
+    A UUID in version 4 form, derived, so that nothing has to be stored to send it again after a crash.
+    """
+    text = f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}"
+    digest = bytearray(hashlib.blake2b(text.encode(), digest_size=16, person=b"wf-task").digest())
+    digest[6] = digest[6] & 0x0F | 0x40
+    digest[8] = digest[8] & 0x3F | 0x80
+    hexadecimal = digest.hex()
+    return "-".join((hexadecimal[:8], hexadecimal[8:12], hexadecimal[12:16], hexadecimal[16:20], hexadecimal[20:]))
+
+
+def idempotency_key_of(tenant_id: str, execution_id: str, step: Step) -> str:
+    """What a target sees as `Idempotency-Key`: the same for every attempt and delivery of one activation."""
+    text = f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}"
+    digest = hashlib.blake2b(text.encode(), digest_size=24, person=b"wf-call").digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+class StateManager:
+    """Loads executions and prepares their writes."""
+
+    def __init__(self, store: Store, workflows: WorkflowManager, limits: Limits) -> None:
+        self._store = store
+        self._workflows = workflows
+        self._limits = limits
+
+    async def state(self, tenant_id: str, execution_id: str) -> tuple[ExecutionRow, ExecutionState]:
+        """An execution as the store has it, to look at; raises NotFound."""
+        row, snapshot, log = await self._store.load(tenant_id, execution_id)
+        return row, fold(row, snapshot, log)
+
+    async def load(self, tenant_id: str, execution_id: str) -> Held:
+        """An execution as the store has it, to work on; raises NotFound."""
+        row, snapshot, log = await self._store.load(tenant_id, execution_id)
+        state = fold(row, snapshot, log)
+        published = await self._workflows.version(tenant_id, row.workflow_id, row.version)
+        working = Working(published.graph, state, self._limits)
+        return Held(
+            working,
+            row,
+            summary_of(state),
+            timer_at=working.next_due_at(),
+            log_bytes=sum(len(entry.events) for entry in log),
+            snapshot_bytes=len(snapshot[1]) if snapshot is not None else 0,
+        )
+
+    def new(self, row: ExecutionRow, graph: Any) -> Held:
+        """An execution that is not in the store yet."""
+        state = ExecutionState(row.tenant_id, row.execution_id)
+        return Held(Working(graph, state, self._limits), row, Summary(""))
+
+    def write_of(self, held: Held, decision: Decision, sequence_before: int) -> TransitionWrite:
+        """The rows of a decision, whose facts are applied to the working state already; advances the transition
+        number.
+        """
+        state = held.working.state
+        state.number += 1
+        events = encode_facts(decision.facts)
+        held.log_bytes += len(events)
+        write = TransitionWrite(
+            state.tenant_id,
+            state.execution_id,
+            number=state.number,
+            first_sequence=sequence_before + 1,
+            last_sequence=state.sequence,
+            at=state.at,
+            events=events,
+        )
+        if state.number == 1:
+            write.created = held.row
+        summary = summary_of(state)
+        if (summary.status, summary.reason) != (held.summary.status, held.summary.reason):
+            write.summary = held.summary = summary
+        self._add_tasks(held, decision, write)
+        if held.log_bytes > max(SNAPSHOT_LOG_BYTES_MIN, held.snapshot_bytes):
+            write.snapshot = encode_state(state)
+            held.log_bytes, held.snapshot_bytes = 0, len(write.snapshot)
+        return write
+
+    def _add_tasks(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
+        state = held.working.state
+        for effect in decision.effects:
+            match effect:
+                case OpenTask(step_id):
+                    if step_id in state.steps:
+                        step = state.steps[step_id]
+                        write.tasks_put = [*write.tasks_put, human_task(state, step)]
+                case CloseTask(step_id):
+                    write.tasks_removed = [*write.tasks_removed, f"human:{step_id}"]
+        timer_at = held.working.next_due_at()
+        if timer_at != held.timer_at:
+            held.timer_at = timer_at
+            if timer_at is None:
+                write.tasks_removed = [*write.tasks_removed, TIMER_TASK]
+            else:
+                write.tasks_put = [*write.tasks_put, TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
+
+
+def human_task(state: ExecutionState, step: Step) -> TaskRow:
+    """The inbox entry of a `human` step."""
+    data = {"step_id": step.step_id, "node_id": step.node, "workflow_id": state.workflow_id, **(step.input or {})}
+    return TaskRow(f"human:{step.step_id}", "human", None, encode_json(data))

@@ -1,0 +1,119 @@
+"""Runs the calls of I/O steps: at most so many at a time, tenants in turn, each outcome back as a command."""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
+from workflow_engine.queue import FairQueue
+from workflow_engine.steps.registry import Handlers
+
+OnOutcome = Callable[[StepCall, int, Outcome], None]
+"""Gets the call, its generation and its outcome, on the loop."""
+
+
+class CallKey(NamedTuple):
+    """One attempt of one activation."""
+
+    tenant_id: str
+    execution_id: str
+    step_id: str
+
+
+class Ready(NamedTuple):
+    """A call that waits for a slot."""
+
+    key: CallKey
+    call: StepCall
+    generation: int
+
+
+class StepProcessor:
+    """The slots in which calls run."""
+
+    def __init__(self, handlers: Handlers, *, concurrency: int, on_outcome: OnOutcome) -> None:
+        self._handlers = handlers
+        self._concurrency = concurrency
+        self._on_outcome = on_outcome
+        self._queue: FairQueue[Ready] = FairQueue()
+        self._queued: dict[CallKey, Ready] = {}
+        self._running: dict[CallKey, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._takes_calls = True
+        self._is_open = True
+
+    @property
+    def running(self) -> int:
+        """Calls under way."""
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        """Calls that wait for a slot."""
+        return len(self._queued)
+
+    def submit(self, call: StepCall, *, generation: int, priority: int) -> None:
+        """Run a call as soon as a slot is free; one that is under way already is left alone."""
+        key = CallKey(call.tenant_id, call.execution_id, call.step_id)
+        if key in self._running or key in self._queued or not self._takes_calls:
+            return
+        ready = Ready(key, call, generation)
+        if len(self._running) < self._concurrency:
+            self._run(ready)
+        else:
+            self._queued[key] = ready
+            self._queue.put(call.tenant_id, priority, ready)
+
+    def withdraw(self, tenant_id: str, execution_id: str, step_id: str) -> None:
+        """Abort a call; its outcome, if it has one yet, is not reported."""
+        key = CallKey(tenant_id, execution_id, step_id)
+        self._queued.pop(key, None)
+        # Gone at once, though its handler may still be cleaning up: a retry may send the same step again right away.
+        task = self._running.pop(key, None)
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
+
+    def _run(self, ready: Ready) -> None:
+        task = asyncio.get_running_loop().create_task(self._call(ready))
+        self._running[ready.key] = task
+
+    async def _call(self, ready: Ready) -> None:
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._handlers.run(ready.call)
+        except asyncio.CancelledError:
+            if not self._is_withdrawn():
+                outcome = Failed(StepError("cancelled", "the call was cancelled from inside its handler"))
+        finally:
+            if self._running.get(ready.key) is asyncio.current_task():
+                del self._running[ready.key]
+            self._fill()
+        if outcome is not None and self._is_open:
+            self._on_outcome(ready.call, ready.generation, outcome)
+
+    @staticmethod
+    def _is_withdrawn() -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    def _fill(self) -> None:
+        while self._takes_calls and len(self._queue) and len(self._running) < self._concurrency:
+            ready = self._queue.take()
+            if self._queued.get(ready.key) is ready:
+                del self._queued[ready.key]
+                self._run(ready)
+
+    async def close(self, *, grace_s: float) -> None:
+        """Start nothing more; give running calls `grace_s` seconds to finish and be recorded, then abort the rest."""
+        self._takes_calls = False
+        self._queued.clear()
+        if self._running and grace_s > 0:
+            await asyncio.wait(list(self._running.values()), timeout=grace_s)
+        self._is_open = False
+        left = [*self._running.values(), *self._ending]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)

@@ -1,0 +1,386 @@
+"""Runs executions: commands in, one transition after another, effects out once they are durable.
+
+Every execution that has something to do is a `Resident`: its state in memory, a mailbox, and at most one commit under
+way. What comes in meanwhile waits in the mailbox and is decided together, so a burst of a thousand results costs a few
+transitions. An execution that only waits is not resident: it costs rows, and neither memory nor time.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import structlog
+
+from workflow_engine.engine.decide import Decision, decide
+from workflow_engine.engine.graph import Graph
+from workflow_engine.models.command import (
+    Abort,
+    AnyCommand,
+    CompleteStep,
+    FailStep,
+    FireTimers,
+    Recover,
+    Start,
+)
+from workflow_engine.models.effect import Dispatch, Withdraw
+from workflow_engine.models.errors import (
+    AlreadyExists,
+    CommandRejected,
+    Fenced,
+    InvariantViolated,
+    LimitExceeded,
+    NotFound,
+    StoreUnavailable,
+)
+from workflow_engine.models.event import AnyFact
+from workflow_engine.models.execution import PAUSED, ExecutionState, Step
+from workflow_engine.models.instant import MICROSECONDS
+from workflow_engine.models.json_value import decode_json, encode_json
+from workflow_engine.models.step import Completed, Outcome, StepCall, StepError
+from workflow_engine.services.state_manager import Held, StateManager, idempotency_key_of
+from workflow_engine.services.step_processor import StepProcessor
+from workflow_engine.services.timer_service import TimerService
+from workflow_engine.steps.registry import Handlers
+from workflow_engine.store import ExecutionRow, Store
+
+BURST_MAX = 1_000
+"""Commands decided together: enough to coalesce, few enough to keep a transition short."""
+
+STORE_RETRY_S = 0.5
+"""Between tries to go on while the store takes no writes."""
+
+RESIDENT_WAIT_S = 5.0
+"""A running execution that does nothing but back off for longer than this leaves the memory."""
+
+RECOVERY_PAGE = 500
+"""Executions taken up at a time when the engine starts."""
+
+SETTLE_S = 2.0
+"""What a shutdown waits for the last commits."""
+
+Reply = Callable[[Exception | None], None]
+"""Hears, on the loop, that a command is durable (None) or why it is not."""
+
+Key = tuple[str, str]
+"""Tenant and execution."""
+
+log = structlog.get_logger(__name__)
+
+
+class Committed:
+    """What listeners get of a committed transition."""
+
+    __slots__ = ("at", "facts", "first_sequence", "progress_before", "state")
+
+    def __init__(
+        self, state: ExecutionState, facts: list[AnyFact], *, first_sequence: int, at: int, progress_before: int
+    ) -> None:
+        self.state = state
+        self.facts = facts
+        self.first_sequence = first_sequence
+        self.at = at
+        self.progress_before = progress_before
+
+
+OnCommitted = Callable[[Committed], None]
+
+
+class Resident:
+    """An execution with something to do."""
+
+    __slots__ = ("held", "is_busy", "key", "mailbox")
+
+    def __init__(self, key: Key, held: Held | None) -> None:
+        self.key = key
+        self.held = held
+        self.mailbox: list[tuple[AnyCommand, Reply | None]] = []
+        self.is_busy = False
+
+
+class WorkflowExecutor:
+    """Owns the executions of one process."""
+
+    def __init__(
+        self, store: Store, states: StateManager, handlers: Handlers, *, concurrency: int, on_committed: OnCommitted
+    ) -> None:
+        self._store = store
+        self._states = states
+        self._on_committed = on_committed
+        self._residents: dict[Key, Resident] = {}
+        self._loads: set[asyncio.Task[None]] = set()
+        self._is_open = True
+        self.processor = StepProcessor(handlers, concurrency=concurrency, on_outcome=self._report)
+        self.timers = TimerService(store, self._wake)
+
+    @property
+    def residents(self) -> int:
+        """Executions in memory."""
+        return len(self._residents)
+
+    async def open(self) -> None:
+        """Take up what was outstanding when the last process ended."""
+        await self.timers.start()
+        after: Key | None = None
+        while True:
+            keys = await self._store.unfinished(after=after, limit=RECOVERY_PAGE)
+            for key in keys:
+                self.post(key, Recover())
+            if len(keys) < RECOVERY_PAGE:
+                return
+            after = keys[-1]
+
+    async def close(self, *, grace_s: float) -> None:
+        """Start no new call, give running ones a grace period; what is not finished is taken up by the next process."""
+        await self.timers.close()
+        await self.processor.close(grace_s=grace_s)
+        await self._settle(min(grace_s, SETTLE_S))
+        self._is_open = False
+        for task in list(self._loads):
+            task.cancel()
+        await asyncio.gather(*self._loads, return_exceptions=True)
+        for resident in list(self._residents.values()):
+            _refuse(resident.mailbox, StoreUnavailable("the engine is shutting down"))
+        self._residents.clear()
+
+    async def _settle(self, timeout_s: float) -> None:
+        """Let what the last calls reported become durable; an execution that spins does not hold the shutdown up."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self._is_busy and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.001)
+
+    @property
+    def _is_busy(self) -> bool:
+        return any(resident.is_busy for resident in self._residents.values())
+
+    # --- commands
+
+    async def start(self, row: ExecutionRow, graph: Graph, command: Start) -> None:
+        """Make a new execution; returns once that is durable. Raises AlreadyExists, StoreUnavailable."""
+        key = (row.tenant_id, row.execution_id)
+        if key in self._residents:
+            raise AlreadyExists(f"the execution {row.execution_id} exists already")
+        self._residents[key] = Resident(key, self._states.new(row, graph))
+        await self.ask(key, command)
+
+    async def ask(self, key: Key, command: AnyCommand) -> None:
+        """Give a command; returns once what follows is durable.
+
+        Raises:
+            CommandRejected: the state does not allow it; `data["code"]` says why.
+            NotFound, StoreUnavailable.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.post(key, command, partial(_settle, future))
+        await future
+
+    def post(self, key: Key, command: AnyCommand, reply: Reply | None = None) -> None:
+        """Put a command into an execution's mailbox."""
+        if not self._is_open:
+            _refuse([(command, reply)], StoreUnavailable("the engine is shutting down"))
+            return
+        resident = self._residents.get(key)
+        if resident is None:
+            resident = self._residents[key] = Resident(key, None)
+        resident.mailbox.append((command, reply))
+        if resident.is_busy:
+            return
+        resident.is_busy = True
+        # Not at once: what else arrives in this turn of the loop is decided together with it.
+        asyncio.get_running_loop().call_soon(self._turn, resident)
+
+    def _wake(self, tenant_id: str, execution_id: str) -> None:
+        self.post((tenant_id, execution_id), FireTimers())
+
+    def _report(self, call: StepCall, generation: int, outcome: Outcome) -> None:
+        if isinstance(outcome, Completed):
+            command: AnyCommand = CompleteStep(call.step_id, call.attempt, generation, outcome.output)
+        else:
+            command = FailStep(call.step_id, call.attempt, generation, outcome.error)
+        self.post((call.tenant_id, call.execution_id), command)
+
+    # --- transitions
+
+    def _turn(self, resident: Resident) -> None:
+        if not self._is_open:
+            return
+        if resident.held is None:
+            self._load(resident)
+            return
+        batch, resident.mailbox = resident.mailbox[:BURST_MAX], resident.mailbox[BURST_MAX:]
+        try:
+            self._decide(resident, resident.held, batch)
+        except Exception as error:  # noqa: BLE001 - a bug must stop this execution alone
+            self._abandon(resident, batch, error)
+
+    def _decide(self, resident: Resident, held: Held, batch: list[tuple[AnyCommand, Reply | None]]) -> None:
+        state = held.working.state
+        sequence_before, progress_before = state.sequence, state.progress
+        now = max(self._store.now(), state.at)
+        decision = decide(held.working, [command for command, _ in batch], now=now)
+        if not decision.facts:
+            self._perform(resident, held, decision)
+            _answer(batch, decision)
+            self._go_on(resident, held, decision)
+            return
+        write = self._states.write_of(held, decision, sequence_before)
+        committed = Committed(
+            state, decision.facts, first_sequence=sequence_before + 1, at=now, progress_before=progress_before
+        )
+        self._store.submit(write, partial(self._on_written, resident, batch, decision, committed))
+
+    def _on_written(
+        self,
+        resident: Resident,
+        batch: list[tuple[AnyCommand, Reply | None]],
+        decision: Decision,
+        committed: Committed,
+        error: Exception | None,
+    ) -> None:
+        held = resident.held
+        if held is None or not self._is_open:
+            _refuse(batch, StoreUnavailable("the engine is shutting down"))
+            return
+        if error is not None:
+            self._on_unwritten(resident, batch, error)
+            return
+        self._perform(resident, held, decision)
+        self._on_committed(committed)
+        _answer(batch, decision)
+        self._go_on(resident, held, decision)
+
+    def _perform(self, resident: Resident, held: Held, decision: Decision) -> None:
+        state = held.working.state
+        for effect in decision.effects:
+            match effect:
+                case Dispatch(step_id):
+                    step = state.steps.get(step_id)
+                    if step is not None:
+                        self._dispatch(held, step)
+                case Withdraw(step_id):
+                    self.processor.withdraw(*resident.key, step_id)
+                case _:
+                    pass  # tasks of people are rows, written with the transition
+        self.timers.arm(*resident.key, held.timer_at)
+
+    def _dispatch(self, held: Held, step: Step) -> None:
+        state = held.working.state
+        node = held.working.spec(step)
+        call = StepCall(
+            tenant_id=state.tenant_id,
+            workflow_id=state.workflow_id,
+            version=state.version,
+            execution_id=state.execution_id,
+            node_id=step.node,
+            step_id=step.step_id,
+            type=node.type,
+            attempt=step.attempt,
+            idempotency_key=idempotency_key_of(state.tenant_id, state.execution_id, step),
+            # A copy: the called code may change what it gets, and the state must not change with it.
+            input=decode_json(encode_json(step.input)) if step.input else step.input,
+            timeout_s=step.timeout_s,
+        )
+        priority = node.priority if node.priority is not None else state.priority
+        self.processor.submit(call, generation=step.generation, priority=priority)
+
+    def _go_on(self, resident: Resident, held: Held, decision: Decision) -> None:
+        """After a transition: the next one, or rest; whoever rests for long leaves the memory."""
+        if decision.is_unfinished or resident.mailbox:
+            asyncio.get_running_loop().call_soon(self._turn, resident)
+            return
+        resident.is_busy = False
+        if self._is_idle(held):
+            del self._residents[resident.key]
+
+    def _is_idle(self, held: Held) -> bool:
+        working = held.working
+        state = working.state
+        if state.is_terminal:
+            return True
+        if working.io_steps and any(step.retry_at is None for step in state.steps.values()):
+            return False
+        due_at = working.next_due_at()
+        return state.status == PAUSED or due_at is None or due_at - state.at > RESIDENT_WAIT_S * MICROSECONDS
+
+    # --- trouble
+
+    def _on_unwritten(self, resident: Resident, batch: list[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+        """The state in memory is ahead of the log: throw it away; nothing that was reported by a step is lost."""
+        if isinstance(error, AlreadyExists):
+            del self._residents[resident.key]
+            _refuse([*batch, *resident.mailbox], error)
+            return
+        if isinstance(error, Fenced):
+            resident.held = None
+            resident.mailbox[:0] = batch
+            self._load(resident)
+            return
+        if isinstance(error, StoreUnavailable):
+            log.warning("transition.not_written", execution_id=resident.key[1], error=str(error))
+            self._retry_later(resident, batch, error)
+            return
+        self._abandon(resident, batch, error)
+
+    def _retry_later(self, resident: Resident, batch: list[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+        """Callers who wait hear of it; what nobody waits for (results, timers) is kept and decided again."""
+        _refuse([entry for entry in batch if entry[1] is not None], error)
+        kept = [entry for entry in batch if entry[1] is None]
+        if resident.held is not None and resident.held.working.state.number <= 1:
+            del self._residents[resident.key]
+            return
+        resident.held = None
+        resident.mailbox[:0] = [*kept, (Recover(), None)]
+        asyncio.get_running_loop().call_later(STORE_RETRY_S, self._turn, resident)
+
+    def _abandon(self, resident: Resident, batch: Iterable[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+        """A bug, or a transition that can't be stored: the execution fails and says so; others go on."""
+        tenant_id, execution_id = resident.key
+        log.error("execution.abandoned", tenant_id=tenant_id, execution_id=execution_id, exc_info=error)
+        self._residents.pop(resident.key, None)
+        is_ours = not isinstance(error, LimitExceeded)
+        wrapped = InvariantViolated(f"{type(error).__name__}: {error}") if is_ours else error
+        entries = [*batch, *resident.mailbox]
+        _refuse(entries, wrapped)
+        if not any(isinstance(command, Abort | Start) for command, _ in entries):
+            self.post(resident.key, Abort(StepError("internal" if is_ours else "limit_exceeded", str(wrapped))))
+
+    def _load(self, resident: Resident) -> None:
+        task = asyncio.get_running_loop().create_task(self._load_and_turn(resident))
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    async def _load_and_turn(self, resident: Resident) -> None:
+        try:
+            resident.held = await self._states.load(*resident.key)
+        except NotFound as error:
+            self._residents.pop(resident.key, None)
+            _refuse(resident.mailbox, error)
+            return
+        except StoreUnavailable as error:
+            self._retry_later(resident, resident.mailbox, error)
+            return
+        except Exception as error:  # noqa: BLE001 - a log that does not fold must stop this execution alone
+            self._abandon(resident, [], error)
+            return
+        resident.mailbox.insert(0, (Recover(), None))
+        self._turn(resident)
+
+
+def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+    if future.done():
+        return  # whoever asked was cancelled
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _answer(batch: list[tuple[AnyCommand, Reply | None]], decision: Decision) -> None:
+    for (_, reply), rejection in zip(batch, decision.rejections, strict=True):
+        if reply is not None:
+            reply(CommandRejected(rejection.message, code=rejection.code) if rejection is not None else None)
+
+
+def _refuse(entries: Iterable[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+    for _, reply in entries:
+        if reply is not None:
+            reply(error)
