@@ -1,4 +1,5 @@
-"""The engine through its library door, on SQLite with `synchronous=FULL`: each function step is on disk before the next begins.
+"""The engine through its library door, on SQLite with `synchronous=FULL`: each function step is on disk before the next
+begins.
 
 W1  a chain of 40 function steps, one execution at a time
 W2  1,000 executions of 10 such steps, all at once
@@ -38,7 +39,8 @@ def chain(length: int) -> dict[str, Any]:
     nodes = []
     for number in range(length):
         before = "${ input }" if number == 0 else f"${{ steps.s{number - 1}.output }}"
-        nodes.append({"id": f"s{number}", "type": "function", "with": {"name": "bench.next", "arguments": {"n": before}}})
+        nodes.append({"id": f"s{number}", "type": "function", "with": {"name": "bench.next", "arguments": {"n":
+        before}}})
     connections = [{"from": f"s{number}", "to": f"s{number + 1}"} for number in range(length - 1)]
     return {"id": f"chain-{length}", "nodes": nodes, "connections": connections}
 
@@ -117,8 +119,8 @@ async def bench_many(engine: Engine) -> None:
     await engine.publish(chain(10))
     rates = []
     for _ in range(3):
-        seconds = await timed(lambda: asyncio.gather(*(result_of(engine, "chain-10", 0) for _ in range(1000))))  # type: ignore[arg-type]
-        rates.append(1000 / seconds)
+        seconds = await timed(lambda: asyncio.gather(*(result_of(engine, "chain-10", 0) for _ in range(1000))))  # type:
+        ignore[arg-type] rates.append(1000 / seconds)
     report("W2 1,000 executions x 10 steps, median of 3", f"{statistics.median(rates):.0f} executions/s")
 
 

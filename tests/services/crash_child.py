@@ -5,6 +5,7 @@ Usage: crash_child.py DATABASE_URL TARGET_URL COUNT. Says `accepted <id>` for ea
 
 import asyncio
 import sys
+from itertools import pairwise
 
 from workflow_engine import Engine
 from workflow_engine.config.settings import Settings
@@ -23,7 +24,7 @@ def definition(target: str) -> dict[str, object]:
         }
         for name in CALLS
     ]
-    connections = [{"from": first, "to": second} for first, second in zip(CALLS, CALLS[1:], strict=False)]
+    connections = [{"from": first, "to": second} for first, second in pairwise(CALLS)]
     return {"id": "order", "nodes": nodes, "connections": connections}
 
 

@@ -208,7 +208,9 @@ def _answer(t: Transition, command: Answer) -> Rejection | None:
     step = _asked(t, command.step)
     if isinstance(step, Rejection):
         return step
+    t.by = command.by
     complete_step(t, step, t.working.spec(step), command.output)
+    t.by = None
     return None
 
 
@@ -216,7 +218,9 @@ def _decline(t: Transition, command: Decline) -> Rejection | None:
     step = _asked(t, command.step)
     if isinstance(step, Rejection):
         return step
+    t.by = command.by
     fail_step(t, step, t.working.spec(step), command.error)
+    t.by = None
     return None
 
 

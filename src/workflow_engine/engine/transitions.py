@@ -50,10 +50,13 @@ ITEMS_MAX: Final = 1_000_000
 """Items of one `foreach`; `max_steps` counts them too."""
 
 
+_ENDS: Final[dict[type, str]] = {StepCompleted: "completed", StepFailed: "failed", StepCancelled: "cancelled"}
+
+
 class Transition:
     """What one call of `decide` gathers."""
 
-    __slots__ = ("effects", "end", "evaluator", "facts", "is_unfinished", "now", "steps_started", "working")
+    __slots__ = ("by", "effects", "end", "evaluator", "facts", "is_unfinished", "now", "steps_started", "working")
 
     def __init__(self, working: Working, now: int) -> None:
         self.working = working
@@ -64,11 +67,24 @@ class Transition:
         self.steps_started = 0
         self.is_unfinished = False
         self.end: ExecutionCompleted | ExecutionFailed | ExecutionCancelled | None = None
+        self.by: str | None = None
 
     def emit(self, fact: AnyFact) -> None:
-        """Record a fact and let the state follow it."""
+        """Record a fact and let the state follow it; a person's task closes with its step, however that ends."""
+        status = _ENDS.get(type(fact))
+        if status is not None:
+            self._close_task(fact.step, status)  # type: ignore[union-attr]
         self.working.emit(fact)
         self.facts.append(fact)
+
+    def _close_task(self, step_id: str, status: str) -> None:
+        step = self.working.state.steps[step_id]
+        if step.items is None and self.working.spec(step).type == "human":
+            self.effects.append(
+                CloseTask(
+                    step_id, step.node, step.generation, step.input, status, opened_at=step.started_at, by=self.by
+                )
+            )
 
     @property
     def is_spent(self) -> bool:
@@ -614,8 +630,6 @@ def _emit_completed(
         end_message=end.get("message") if end is not None else None,
     )
     t.emit(fact)
-    if node.type == "human":
-        t.effects.append(CloseTask(step.step_id))
     if end is not None and end.get("terminate") is True:
         _end_now(t, end_status or "completed", end.get("message"))
     elif step.parent is not None:
@@ -717,8 +731,6 @@ def _catch(t: Transition, step: Step, node: NodeSpec, value: ErrorValue) -> Caug
 
 def _emit_caught(t: Transition, step: Step, node: NodeSpec, value: ErrorValue, caught: Caught) -> None:
     choice, puts = caught
-    if node.type == "human":
-        t.effects.append(CloseTask(step.step_id))
     if any(record["when"] is not None for record in choice.looked_at):
         _emit_decision(t, step, node, choice)
     t.emit(StepFailed(step.step_id, value, step.attempt, puts, choice.taken[0].target_id))
@@ -729,8 +741,6 @@ def _fail_item(t: Transition, step: Step, node: NodeSpec, value: ErrorValue) -> 
     assert step.parent is not None
     parent = t.working.state.steps[step.parent]
     if not node.foreach.is_failing:
-        if node.type == "human":
-            t.effects.append(CloseTask(step.step_id))
         t.emit(StepFailed(step.step_id, value, step.attempt))
         _item_over(t, parent.step_id)
         return
@@ -754,9 +764,7 @@ def _close_children(t: Transition, parent: Step, reason: str) -> None:
 def cancel_step(t: Transition, step: Step, reason: str, *, is_reopenable: bool = False) -> None:
     """Withdraw an active step, wherever its work stands."""
     node = t.working.spec(step)
-    if node.type == "human":
-        t.effects.append(CloseTask(step.step_id))
-    elif node.is_io and step.items is None:
+    if node.is_io and step.items is None:
         t.effects.append(Withdraw(step.step_id))
     t.emit(StepCancelled(step.step_id, reason, is_reopenable))
 
@@ -775,8 +783,6 @@ def fail_execution(t: Transition, value: ErrorValue, step: Step | None = None) -
     """An error leaves the outermost scope: everything else is withdrawn, so that a retry can open it again."""
     if step is not None:
         t.emit(StepFailed(step.step_id, value, step.attempt, is_reopenable=True))
-        if t.working.places[step.scope].graph.by_id[step.node].type == "human":
-            t.effects.append(CloseTask(step.step_id))
         if step.parent is not None:
             parent = t.working.state.steps[step.parent]
             _cancel_reopenable_children(t, parent)

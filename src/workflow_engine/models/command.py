@@ -57,6 +57,7 @@ class Answer(Command, frozen=True):
 
     step: str
     output: Any
+    by: str | None = None
 
 
 class Decline(Command, frozen=True):
@@ -64,6 +65,7 @@ class Decline(Command, frozen=True):
 
     step: str
     error: StepError
+    by: str | None = None
 
 
 class Pause(Command, frozen=True):

@@ -1,5 +1,7 @@
 """Effects: work to do once the facts of a transition are durable, and never before."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -22,9 +24,19 @@ class OpenTask(msgspec.Struct, frozen=True, gc=False):
 
 
 class CloseTask(msgspec.Struct, frozen=True, gc=False):
-    """The person is not asked any more: the entry goes with the transition's commit."""
+    """The person is not asked any more: the entry is closed with the transition's commit.
+
+    `status` is how: `completed`, `failed` or `cancelled`; `by` is who answered, where that is known. The step is gone
+    from the state by then, so what its entry shows comes along.
+    """
 
     step: str
+    node: str
+    generation: int
+    input: Any
+    status: str
+    opened_at: int
+    by: str | None = None
 
 
 Effect = Dispatch | Withdraw | OpenTask | CloseTask

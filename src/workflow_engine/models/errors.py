@@ -63,6 +63,12 @@ class AlreadyExists(Conflict):
     code = "already_exists"
 
 
+class Outdated(Conflict):
+    """The object has changed since it was read."""
+
+    code = "outdated"
+
+
 class Fenced(Conflict):
     """Another writer has moved this execution on; load it again and decide anew."""
 

@@ -24,6 +24,11 @@ TIMER_TASK = "timer"
 """The one timer row of an execution: its earliest. All others follow from the state."""
 
 
+TASK_WAITING = "human"
+TASK_CLOSED = "human_closed"
+"""The kinds of a person's task: those in the inbox, and those that are over."""
+
+
 class Held(msgspec.Struct):
     """An execution in memory, with what is known of its rows."""
 
@@ -50,13 +55,13 @@ def fold(row: ExecutionRow, snapshot: tuple[int, bytes] | None, log: list[Any]) 
     return state
 
 
-def task_id_of(tenant_id: str, execution_id: str, step: Step) -> str:
+def task_id_of(tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
     """The id of a step's task: the same for every attempt and delivery of one activation, new after an operator's
     retry.
 
     A UUID in version 4 form, derived, so that nothing has to be stored to send it again after a crash.
     """
-    text = f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}"
+    text = f"{tenant_id}\0{execution_id}\0{step_id}\0{generation}"
     digest = bytearray(hashlib.blake2b(text.encode(), digest_size=16, person=b"wf-task").digest())
     digest[6] = digest[6] & 0x0F | 0x40
     digest[8] = digest[8] & 0x3F | 0x80
@@ -135,13 +140,10 @@ class StateManager:
     def _add_tasks(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
         state = held.working.state
         for effect in decision.effects:
-            match effect:
-                case OpenTask(step_id):
-                    if step_id in state.steps:
-                        step = state.steps[step_id]
-                        write.tasks_put = [*write.tasks_put, human_task(state, step)]
-                case CloseTask(step_id):
-                    write.tasks_removed = [*write.tasks_removed, f"human:{step_id}"]
+            if isinstance(effect, OpenTask) and effect.step in state.steps:
+                write.tasks_put = [*write.tasks_put, open_task(state, state.steps[effect.step])]
+            elif isinstance(effect, CloseTask):
+                write.tasks_put = [*write.tasks_put, closed_task(state, effect)]
         timer_at = held.working.next_due_at()
         if timer_at != held.timer_at:
             held.timer_at = timer_at
@@ -151,7 +153,26 @@ class StateManager:
                 write.tasks_put = [*write.tasks_put, TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
 
 
-def human_task(state: ExecutionState, step: Step) -> TaskRow:
-    """The inbox entry of a `human` step."""
-    data = {"step_id": step.step_id, "node_id": step.node, "workflow_id": state.workflow_id, **(step.input or {})}
-    return TaskRow(f"human:{step.step_id}", "human", None, encode_json(data))
+def open_task(state: ExecutionState, step: Step) -> TaskRow:
+    """The inbox entry of a `human` step that waits."""
+    task_id = task_id_of(state.tenant_id, state.execution_id, step.step_id, step.generation)
+    return TaskRow(
+        task_id, TASK_WAITING, None, _task_data(state, step.step_id, step.node, step.input, created_at=state.at)
+    )
+
+
+def closed_task(state: ExecutionState, effect: CloseTask) -> TaskRow:
+    """The same entry once the step is over: it stays to be looked at."""
+    task_id = task_id_of(state.tenant_id, state.execution_id, effect.step, effect.generation)
+    more = {
+        "status": effect.status,
+        "completed_by": effect.by,
+        "completed_at": state.at,
+        "created_at": effect.opened_at,
+    }
+    return TaskRow(task_id, TASK_CLOSED, None, _task_data(state, effect.step, effect.node, effect.input, **more))
+
+
+def _task_data(state: ExecutionState, step_id: str, node: str, shown: Any, **more: Any) -> bytes:
+    data = {"step_id": step_id, "node_id": node, "workflow_id": state.workflow_id, "status": "waiting", **(shown or {})}
+    return encode_json({**data, **more})

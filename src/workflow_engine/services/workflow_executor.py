@@ -8,6 +8,7 @@ transitions. An execution that only waits is not resident: it costs rows, and ne
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -41,7 +42,7 @@ from workflow_engine.services.state_manager import Held, StateManager, idempoten
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.services.timer_service import TimerService
 from workflow_engine.steps.registry import Handlers
-from workflow_engine.store import ExecutionRow, Store
+from workflow_engine.store import ExecutionRow, IdempotencyRow, Store
 
 BURST_MAX = 1_000
 """Commands decided together: enough to coalesce, few enough to keep a transition short."""
@@ -85,6 +86,24 @@ class Committed:
 OnCommitted = Callable[[Committed], None]
 
 
+class Receipt(NamedTuple):
+    """What to keep under a request's `Idempotency-Key`, in the commit of the request's own effect."""
+
+    route: str
+    key: str
+    body_hash: str
+    render: Callable[[ExecutionRow, ExecutionState], tuple[int, bytes]]
+    """The answer's status and body, of the state that the command leads to."""
+
+
+class Letter(NamedTuple):
+    """A command in a mailbox, and who waits for what comes of it."""
+
+    command: AnyCommand
+    reply: Reply | None = None
+    receipt: Receipt | None = None
+
+
 class Resident:
     """An execution with something to do."""
 
@@ -93,7 +112,7 @@ class Resident:
     def __init__(self, key: Key, held: Held | None) -> None:
         self.key = key
         self.held = held
-        self.mailbox: list[tuple[AnyCommand, Reply | None]] = []
+        self.mailbox: list[Letter] = []
         self.is_busy = False
 
 
@@ -145,7 +164,7 @@ class WorkflowExecutor:
     async def _settle(self, timeout_s: float) -> None:
         """Let what the last calls reported become durable; an execution that spins does not hold the shutdown up."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._is_busy and asyncio.get_running_loop().time() < deadline:
+        while self._is_busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.001)
 
     @property
@@ -154,15 +173,15 @@ class WorkflowExecutor:
 
     # --- commands
 
-    async def start(self, row: ExecutionRow, graph: Graph, command: Start) -> None:
+    async def start(self, row: ExecutionRow, graph: Graph, command: Start, receipt: Receipt | None = None) -> None:
         """Make a new execution; returns once that is durable. Raises AlreadyExists, StoreUnavailable."""
         key = (row.tenant_id, row.execution_id)
         if key in self._residents:
             raise AlreadyExists(f"the execution {row.execution_id} exists already")
         self._residents[key] = Resident(key, self._states.new(row, graph))
-        await self.ask(key, command)
+        await self.ask(key, command, receipt)
 
-    async def ask(self, key: Key, command: AnyCommand) -> None:
+    async def ask(self, key: Key, command: AnyCommand, receipt: Receipt | None = None) -> None:
         """Give a command; returns once what follows is durable.
 
         Raises:
@@ -170,18 +189,19 @@ class WorkflowExecutor:
             NotFound, StoreUnavailable.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.post(key, command, partial(_settle, future))
+        self.post(key, command, partial(_settle, future), receipt)
         await future
 
-    def post(self, key: Key, command: AnyCommand, reply: Reply | None = None) -> None:
+    def post(self, key: Key, command: AnyCommand, reply: Reply | None = None, receipt: Receipt | None = None) -> None:
         """Put a command into an execution's mailbox."""
+        letter = Letter(command, reply, receipt)
         if not self._is_open:
-            _refuse([(command, reply)], StoreUnavailable("the engine is shutting down"))
+            _refuse([letter], StoreUnavailable("the engine is shutting down"))
             return
         resident = self._residents.get(key)
         if resident is None:
             resident = self._residents[key] = Resident(key, None)
-        resident.mailbox.append((command, reply))
+        resident.mailbox.append(letter)
         if resident.is_busy:
             return
         resident.is_busy = True
@@ -212,17 +232,18 @@ class WorkflowExecutor:
         except Exception as error:  # noqa: BLE001 - a bug must stop this execution alone
             self._abandon(resident, batch, error)
 
-    def _decide(self, resident: Resident, held: Held, batch: list[tuple[AnyCommand, Reply | None]]) -> None:
+    def _decide(self, resident: Resident, held: Held, batch: list[Letter]) -> None:
         state = held.working.state
         sequence_before, progress_before = state.sequence, state.progress
         now = max(self._store.now(), state.at)
-        decision = decide(held.working, [command for command, _ in batch], now=now)
+        decision = decide(held.working, [letter.command for letter in batch], now=now)
         if not decision.facts:
             self._perform(resident, held, decision)
             _answer(batch, decision)
             self._go_on(resident, held, decision)
             return
         write = self._states.write_of(held, decision, sequence_before)
+        write.receipts = _receipts(held, batch, decision)
         committed = Committed(
             state, decision.facts, first_sequence=sequence_before + 1, at=now, progress_before=progress_before
         )
@@ -231,7 +252,7 @@ class WorkflowExecutor:
     def _on_written(
         self,
         resident: Resident,
-        batch: list[tuple[AnyCommand, Reply | None]],
+        batch: list[Letter],
         decision: Decision,
         committed: Committed,
         error: Exception | None,
@@ -303,11 +324,10 @@ class WorkflowExecutor:
 
     # --- trouble
 
-    def _on_unwritten(self, resident: Resident, batch: list[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+    def _on_unwritten(self, resident: Resident, batch: list[Letter], error: Exception) -> None:
         """The state in memory is ahead of the log: throw it away; nothing that was reported by a step is lost."""
         if isinstance(error, AlreadyExists):
-            del self._residents[resident.key]
-            _refuse([*batch, *resident.mailbox], error)
+            self._refuse_repeated(resident, batch, error)
             return
         if isinstance(error, Fenced):
             resident.held = None
@@ -320,27 +340,40 @@ class WorkflowExecutor:
             return
         self._abandon(resident, batch, error)
 
-    def _retry_later(self, resident: Resident, batch: list[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+    def _refuse_repeated(self, resident: Resident, batch: list[Letter], error: AlreadyExists) -> None:
+        """The execution exists, or a request's key was used before: those who asked hear it, the others are decided
+        again.
+        """
+        if any(isinstance(letter.command, Start) for letter in batch):
+            del self._residents[resident.key]
+            _refuse([*batch, *resident.mailbox], error)
+            return
+        _refuse([letter for letter in batch if letter.receipt is not None], error)
+        resident.held = None
+        resident.mailbox[:0] = [letter for letter in batch if letter.receipt is None]
+        self._load(resident)
+
+    def _retry_later(self, resident: Resident, batch: list[Letter], error: Exception) -> None:
         """Callers who wait hear of it; what nobody waits for (results, timers) is kept and decided again."""
-        _refuse([entry for entry in batch if entry[1] is not None], error)
-        kept = [entry for entry in batch if entry[1] is None]
+        _refuse([letter for letter in batch if letter.reply is not None], error)
+        kept = [letter for letter in batch if letter.reply is None]
         if resident.held is not None and resident.held.working.state.number <= 1:
             del self._residents[resident.key]
             return
         resident.held = None
-        resident.mailbox[:0] = [*kept, (Recover(), None)]
+        resident.mailbox[:0] = [*kept, Letter(Recover())]
         asyncio.get_running_loop().call_later(STORE_RETRY_S, self._turn, resident)
 
-    def _abandon(self, resident: Resident, batch: Iterable[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
+    def _abandon(self, resident: Resident, batch: Iterable[Letter], error: Exception) -> None:
         """A bug, or a transition that can't be stored: the execution fails and says so; others go on."""
         tenant_id, execution_id = resident.key
         log.error("execution.abandoned", tenant_id=tenant_id, execution_id=execution_id, exc_info=error)
         self._residents.pop(resident.key, None)
         is_ours = not isinstance(error, LimitExceeded)
         wrapped = InvariantViolated(f"{type(error).__name__}: {error}") if is_ours else error
-        entries = [*batch, *resident.mailbox]
-        _refuse(entries, wrapped)
-        if not any(isinstance(command, Abort | Start) for command, _ in entries):
+        letters = [*batch, *resident.mailbox]
+        _refuse(letters, wrapped)
+        if not any(isinstance(letter.command, Abort | Start) for letter in letters):
             self.post(resident.key, Abort(StepError("internal" if is_ours else "limit_exceeded", str(wrapped))))
 
     def _load(self, resident: Resident) -> None:
@@ -361,7 +394,7 @@ class WorkflowExecutor:
         except Exception as error:  # noqa: BLE001 - a log that does not fold must stop this execution alone
             self._abandon(resident, [], error)
             return
-        resident.mailbox.insert(0, (Recover(), None))
+        resident.mailbox.insert(0, Letter(Recover()))
         self._turn(resident)
 
 
@@ -374,13 +407,23 @@ def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
         future.set_exception(error)
 
 
-def _answer(batch: list[tuple[AnyCommand, Reply | None]], decision: Decision) -> None:
-    for (_, reply), rejection in zip(batch, decision.rejections, strict=True):
-        if reply is not None:
-            reply(CommandRejected(rejection.message, code=rejection.code) if rejection is not None else None)
+def _receipts(held: Held, batch: list[Letter], decision: Decision) -> list[IdempotencyRow]:
+    """The answers to keep for the accepted commands of requests that carried an `Idempotency-Key`."""
+    receipts = []
+    for letter, rejection in zip(batch, decision.rejections, strict=True):
+        if letter.receipt is not None and rejection is None:
+            route, key, body_hash, render = letter.receipt
+            receipts.append(IdempotencyRow(route, key, body_hash, *render(held.row, held.working.state)))
+    return receipts
 
 
-def _refuse(entries: Iterable[tuple[AnyCommand, Reply | None]], error: Exception) -> None:
-    for _, reply in entries:
-        if reply is not None:
-            reply(error)
+def _answer(batch: list[Letter], decision: Decision) -> None:
+    for letter, rejection in zip(batch, decision.rejections, strict=True):
+        if letter.reply is not None:
+            letter.reply(CommandRejected(rejection.message, code=rejection.code) if rejection is not None else None)
+
+
+def _refuse(letters: Iterable[Letter], error: Exception) -> None:
+    for letter in letters:
+        if letter.reply is not None:
+            letter.reply(error)

@@ -3,11 +3,13 @@
 from workflow_engine.store.records import (
     DefinitionRow,
     ExecutionRow,
+    IdempotencyRow,
     LogRow,
     OutstandingTask,
     Summary,
     TaskRow,
     TransitionWrite,
+    WorkflowRow,
 )
 from workflow_engine.store.store import QUEUE_MAX, Store
 
@@ -15,10 +17,12 @@ __all__ = [
     "QUEUE_MAX",
     "DefinitionRow",
     "ExecutionRow",
+    "IdempotencyRow",
     "LogRow",
     "OutstandingTask",
     "Store",
     "Summary",
     "TaskRow",
     "TransitionWrite",
+    "WorkflowRow",
 ]

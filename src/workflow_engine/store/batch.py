@@ -12,6 +12,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from workflow_engine.models.errors import AlreadyExists, Fenced, WorkflowEngineError
+from workflow_engine.store.receipts import insert_receipts, taken_keys
 from workflow_engine.store.records import ExecutionRow, Summary, TransitionWrite
 from workflow_engine.store.schema import attributes, executions, snapshots, tasks, transitions
 from workflow_engine.store.statements import Connection, WideStatement, compiled, given
@@ -101,15 +102,36 @@ def write_transitions(
     connection: Connection, writes: Sequence[TransitionWrite], commit_id: int
 ) -> dict[Key, WorkflowEngineError]:
     """Write them into the open transaction, at most one per execution; gives the losers, who wrote nothing."""
+    repeated = _find_repeated(connection, [write for write in writes if write.receipts])
+    if repeated:
+        writes = [write for write in writes if (write.tenant_id, write.execution_id) not in repeated]
     moved = _move(connection, writes)
     losers = {} if moved == len(writes) else _find_losers(connection, writes)
     winners = [write for write in writes if (write.tenant_id, write.execution_id) not in losers] if losers else writes
+    for write in winners:
+        if write.receipts:
+            insert_receipts(connection, [(write.tenant_id, receipt) for receipt in write.receipts], write.at)
     INSERT_TRANSITIONS.change(connection, _flat(_log_row(write, commit_id) for write in winners))
     REMOVE_TASKS.change(connection, _flat(_removed_tasks(write) for write in winners if write.tasks_removed))
     PUT_TASKS.change(connection, _flat(_put_tasks(write) for write in winners if write.tasks_put))
     PUT_SNAPSHOTS.change(connection, _flat(_snapshot(write) for write in winners if write.snapshot is not None))
     INSERT_ATTRIBUTES.change(connection, _flat(_attributes(write, write.created) for write in winners if write.created))
-    return losers
+    return losers | repeated
+
+
+def _find_repeated(connection: Connection, writes: Sequence[TransitionWrite]) -> dict[Key, WorkflowEngineError]:
+    """The writes whose `Idempotency-Key` was used before, also by a write earlier in the same batch."""
+    if not writes:
+        return {}
+    seen = taken_keys(connection, [(write.tenant_id, receipt) for write in writes for receipt in write.receipts])
+    repeated: dict[Key, WorkflowEngineError] = {}
+    for write in writes:
+        keys = {(write.tenant_id, receipt.route, receipt.key) for receipt in write.receipts}
+        if keys & seen:
+            error = AlreadyExists("a request with this Idempotency-Key was answered already", key=min(keys & seen)[2])
+            repeated[write.tenant_id, write.execution_id] = error
+        seen |= keys
+    return repeated
 
 
 def landed(connection: Connection, write: TransitionWrite, commit_id: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
 
-from workflow_engine.models.errors import AlreadyExists, NotFound
+from workflow_engine.models.errors import AlreadyExists, NotFound, Outdated
 from workflow_engine.store.schema import definitions, workflows
 from workflow_engine.store.statements import Connection, compiled
 
@@ -22,6 +22,8 @@ class Publication(msgspec.Struct, frozen=True):
     content_hash: str
     definition: bytes
     expected: Expected
+    expected_version: int | None = None
+    """The latest version must be this one; None: whatever it is."""
 
 
 _KEY = (workflows.c.tenant_id == bindparam("tenant_id"), workflows.c.workflow_id == bindparam("workflow_id"))
@@ -46,6 +48,7 @@ _UPDATE_WORKFLOW = compiled(
     )
     .where(*_KEY)
 )
+_ARCHIVE = compiled(update(workflows).values(archived=1).where(*_KEY))
 _INSERT_DEFINITION = compiled(insert(definitions))
 
 
@@ -57,8 +60,11 @@ def publish(connection: Connection, publication: Publication, at: int) -> tuple[
     Raises:
         AlreadyExists: a new workflow was expected.
         NotFound: an existing one was expected.
+        Outdated: another version is the latest.
     """
     latest, content_hash = _latest(connection, publication)
+    if publication.expected_version not in (None, latest):
+        raise Outdated(f"the latest version of {publication.workflow_id!r} is {latest}", version=latest)
     is_new_content = content_hash != publication.content_hash
     version = latest + 1 if is_new_content else latest
     _put_workflow(connection, publication, version=version, at=at, exists=latest > 0)
@@ -104,3 +110,10 @@ def _insert_definition(connection: Connection, publication: Publication, version
             "created_at": at,
         },
     )
+
+
+def archive(connection: Connection, tenant_id: str, workflow_id: str) -> None:
+    """Take no new executions; a workflow that is archived already stays so. Raises NotFound."""
+    key = {"tenant_id": tenant_id, "workflow_id": workflow_id}
+    if connection.execute(_ARCHIVE, key).rowcount == 0:
+        raise NotFound(f"there is no workflow {workflow_id!r}")

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal_
 
 from workflow_engine.models.errors import NotFound
 from workflow_engine.store.batch import attribute_text, attribute_value
-from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask
+from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask, WorkflowRow
 from workflow_engine.store.schema import attributes, definitions, executions, snapshots, tasks, transitions, workflows
 from workflow_engine.store.statements import Connection, WideStatement, compiled, given
 
@@ -58,6 +58,58 @@ def find_definition(connection: Connection, tenant_id: str, workflow_id: str, ve
         of_version = "" if version is None else f" with a version {version}"
         raise NotFound(f"there is no workflow {workflow_id!r}{of_version}")
     return DefinitionRow(*row)
+
+
+_WORKFLOW_COLUMNS = [workflows.c[name] for name in WorkflowRow.__struct_fields__]
+_WORKFLOW = compiled(select(*_WORKFLOW_COLUMNS).where(*_same(workflows, "tenant_id", "workflow_id")))
+_WORKFLOWS = compiled(
+    select(*_WORKFLOW_COLUMNS)
+    .where(*_same(workflows, "tenant_id"), workflows.c.workflow_id > bindparam("after"))
+    .where(workflows.c.archived == literal_column("0"))
+    .order_by(workflows.c.workflow_id)
+    .limit(_LIMIT)
+    .offset(_NOTHING)
+)
+_VERSIONS = compiled(
+    select(*_DEFINITION_COLUMNS)
+    .where(*_same(definitions, "tenant_id", "workflow_id"), definitions.c.version < bindparam("before"))
+    .order_by(definitions.c.version.desc())
+    .limit(_LIMIT)
+    .offset(_NOTHING)
+)
+
+
+def _workflow(row: Any) -> WorkflowRow:
+    workflow_id, name, labels, archived, latest_version, created_at = row
+    return WorkflowRow(workflow_id, name, msgspec.json.decode(labels), bool(archived), latest_version, created_at)
+
+
+def find_workflow(connection: Connection, tenant_id: str, workflow_id: str) -> WorkflowRow:
+    """A workflow's own row."""
+    row = connection.execute(_WORKFLOW, {"tenant_id": tenant_id, "workflow_id": workflow_id}).fetchone()
+    if row is None:
+        raise NotFound(f"there is no workflow {workflow_id!r}")
+    return _workflow(row)
+
+
+def list_workflows(connection: Connection, tenant_id: str, after: str, limit: int) -> list[WorkflowRow]:
+    """The workflows of a tenant by id, without the archived ones."""
+    parameters = {"tenant_id": tenant_id, "after": after, "limit": min(limit, LIMIT_MAX)}
+    return [_workflow(row) for row in connection.execute(_WORKFLOWS, parameters).fetchall()]
+
+
+def list_versions(
+    connection: Connection, tenant_id: str, workflow_id: str, before: int | None, limit: int
+) -> list[DefinitionRow]:
+    """The versions of a workflow, newest first."""
+    find_workflow(connection, tenant_id, workflow_id)
+    parameters = {
+        "tenant_id": tenant_id,
+        "workflow_id": workflow_id,
+        "before": before if before is not None else 2**31 - 1,
+        "limit": min(limit, LIMIT_MAX),
+    }
+    return [DefinitionRow(*row) for row in connection.execute(_VERSIONS, parameters).fetchall()]
 
 
 # Executions
@@ -165,7 +217,7 @@ def _executions_sql(names: frozenset[str], attribute_count: int) -> str:
 _unfinished_key = tuple_(executions.c.tenant_id, executions.c.execution_id)
 _UNFINISHED = compiled(
     select(executions.c.tenant_id, executions.c.execution_id)
-    .where(literal_column("status IN ('pending', 'running')"))
+    .where(literal_column("status = 'running'"))
     .where(_unfinished_key > tuple_(bindparam("after_tenant"), bindparam("after_execution")))
     .order_by(executions.c.tenant_id, executions.c.execution_id)
     .limit(_LIMIT)
@@ -174,7 +226,7 @@ _UNFINISHED = compiled(
 
 
 def list_unfinished(connection: Connection, after: tuple[str, str] | None, limit: int) -> list[tuple[str, str]]:
-    """Executions that are pending or running, by tenant and id. The condition has the words of the partial index."""
+    """Executions that are running, by tenant and id. The condition has the words of the partial index."""
     tenant_id, execution_id = after or ("", "")
     parameters = {"after_tenant": tenant_id, "after_execution": execution_id, "limit": limit}
     return connection.execute(_UNFINISHED, parameters).fetchall()
@@ -314,3 +366,14 @@ def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool) -> str:
         after = tuple_(bindparam("after_at"), bindparam("after_execution"), bindparam("after_task"))
         statement = statement.where(tuple_(*_TASK_KEY) > after)
     return compiled(statement.order_by(*_TASK_KEY).limit(_LIMIT).offset(_NOTHING))
+
+
+_TASK = compiled(select(*_TASK_COLUMNS).where(literal_column("kind <> 'timer'"), *_same(tasks, "tenant_id", "task_id")))
+
+
+def find_task(connection: Connection, tenant_id: str, task_id: str) -> OutstandingTask:
+    """A task by its id, which is unique within a tenant for all but timers."""
+    row = connection.execute(_TASK, {"tenant_id": tenant_id, "task_id": task_id}).fetchone()
+    if row is None:
+        raise NotFound(f"there is no task {task_id!r}")
+    return OutstandingTask(*row)

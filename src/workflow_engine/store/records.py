@@ -66,6 +66,20 @@ class OutstandingTask(msgspec.Struct):
     """The instant of the transition that put it last."""
 
 
+class IdempotencyRow(msgspec.Struct):
+    """The answer to a request that carried an `Idempotency-Key`, written in the same commit as its effect."""
+
+    route: str
+    """Method and path: the same key on another route is another key."""
+    key: str
+    body_hash: str
+    """Of the canonical body, so that the same key with another body is told apart."""
+    status: int
+    """The HTTP status of the answer."""
+    answer: bytes
+    """Its body."""
+
+
 class TransitionWrite(msgspec.Struct):
     """Everything that one transition of one execution writes; it is committed whole or not at all."""
 
@@ -88,6 +102,8 @@ class TransitionWrite(msgspec.Struct):
     """Task ids. Removed before `tasks_put` is put; ids that are gone already do no harm."""
     snapshot: bytes | None = None
     """The state after this transition; replaces the snapshot before it."""
+    receipts: list[IdempotencyRow] = []
+    """If one of the keys stands already, nothing of this write is done: `AlreadyExists` with `data["key"]`."""
 
 
 class LogRow(msgspec.Struct):
@@ -108,4 +124,16 @@ class DefinitionRow(msgspec.Struct):
     content_hash: str
     definition: bytes
     """The very bytes that were published."""
+    created_at: int
+
+
+class WorkflowRow(msgspec.Struct):
+    """A workflow, whatever its version."""
+
+    workflow_id: str
+    name: str
+    labels: dict[str, Any]
+    archived: bool
+    """It takes no new executions."""
+    latest_version: int
     created_at: int

@@ -10,9 +10,18 @@ from workflow_engine.models.errors import InvariantViolated, LimitExceeded, NotP
 from workflow_engine.store import queries, sqlite
 from workflow_engine.store.committer import WRITE_BYTES_MAX, Committer, Entry, OnDone
 from workflow_engine.store.database import Database
-from workflow_engine.store.publishing import Expected, Publication, publish
+from workflow_engine.store.publishing import Expected, Publication, archive, publish
 from workflow_engine.store.readers import Readers
-from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask, TransitionWrite
+from workflow_engine.store.receipts import find_receipt, forget_receipts, insert_receipt, update_receipt
+from workflow_engine.store.records import (
+    DefinitionRow,
+    ExecutionRow,
+    IdempotencyRow,
+    LogRow,
+    OutstandingTask,
+    TransitionWrite,
+    WorkflowRow,
+)
 from workflow_engine.store.statements import Connection
 
 QUEUE_MAX = 50_000
@@ -114,15 +123,44 @@ class Store:
         content_hash: str,
         definition: bytes,
         expected: Expected,
+        expected_version: int | None = None,
+        receipt: Callable[[int, bool], IdempotencyRow | None] = lambda _version, _is_new: None,
     ) -> tuple[int, bool]:
         """Store a definition; gives its version and whether it is new. The latest version's content makes no new one.
 
         Raises:
             AlreadyExists: `expected` is "new" and the workflow exists.
             NotFound: `expected` is "existing" and it does not.
+            Outdated: the latest version is not `expected_version`.
+
+        Args:
+            receipt: makes, of the version and whether it is new, the answer to keep under an `Idempotency-Key`.
         """
-        publication = Publication(tenant_id, workflow_id, name, labels, content_hash, definition, expected)
-        return await self._run_job(lambda connection: publish(connection, publication, self.now()), len(definition))
+        publication = Publication(
+            tenant_id, workflow_id, name, labels, content_hash, definition, expected, expected_version
+        )
+
+        def job(connection: Connection) -> tuple[int, bool]:
+            at = self.now()
+            version, is_new = publish(connection, publication, at)
+            row = receipt(version, is_new)
+            if row is not None:
+                insert_receipt(connection, tenant_id, row, at)
+            return version, is_new
+
+        return await self._run_job(job, len(definition))
+
+    async def archive(self, tenant_id: str, workflow_id: str) -> None:
+        """Take no new executions for a workflow; `NotFound` where there is none."""
+        await self._run_job(lambda connection: archive(connection, tenant_id, workflow_id), 0)
+
+    async def update_receipt(self, tenant_id: str, receipt: IdempotencyRow) -> None:
+        """Replace the answer that is kept under an `Idempotency-Key`."""
+        await self._run_job(lambda connection: update_receipt(connection, tenant_id, receipt), len(receipt.answer))
+
+    async def forget_receipts(self, *, before: int) -> int:
+        """Drop `Idempotency-Key`s older than this; gives their number."""
+        return await self._run_job(lambda connection: forget_receipts(connection, before), 0)
 
     async def _run_job(self, job: Callable[[Connection], Result], size_bytes: int) -> Result:
         results: list[Result] = []
@@ -149,6 +187,32 @@ class Store:
             committer.put(entry)
 
     # Reads
+
+    async def receipt(self, tenant_id: str, route: str, key: str) -> IdempotencyRow | None:
+        """What a request with this `Idempotency-Key` was answered; None where there was none."""
+        return await self._read(lambda c: find_receipt(c, tenant_id, route, key))
+
+    async def workflow(self, tenant_id: str, workflow_id: str) -> WorkflowRow:
+        """A workflow's own row; `NotFound` where there is none."""
+        return await self._read(lambda c: queries.find_workflow(c, tenant_id, workflow_id))
+
+    async def workflows(self, tenant_id: str, *, after: str = "", limit: int = 50) -> list[WorkflowRow]:
+        """The workflows of a tenant that are not archived, by id, at most 500.
+
+        Args:
+            after: the last id of the page before.
+        """
+        return await self._read(lambda c: queries.list_workflows(c, tenant_id, after, limit))
+
+    async def versions(
+        self, tenant_id: str, workflow_id: str, *, before: int | None = None, limit: int = 50
+    ) -> list[DefinitionRow]:
+        """The versions of a workflow, newest first, at most 500.
+
+        Args:
+            before: the last version of the page before.
+        """
+        return await self._read(lambda c: queries.list_versions(c, tenant_id, workflow_id, before, limit))
 
     async def definition(self, tenant_id: str, workflow_id: str, version: int | None) -> DefinitionRow:
         """One version of a workflow, the latest for None; `NotFound` where there is none."""
@@ -211,7 +275,7 @@ class Store:
         return await self._read(lambda c: queries.read_ends(c, tenant_id, execution_id))
 
     async def unfinished(self, *, after: tuple[str, str] | None = None, limit: int = 500) -> list[tuple[str, str]]:
-        """`(tenant_id, execution_id)` of what is pending or running, of all tenants: what a start recovers."""
+        """`(tenant_id, execution_id)` of what is running, of all tenants: what a start recovers."""
         return await self._read(lambda c: queries.list_unfinished(c, after, limit))
 
     async def due(
@@ -239,6 +303,10 @@ class Store:
             after: `(created_at, execution_id, task_id)` of the last task of the page before.
         """
         return await self._read(lambda c: queries.list_tasks(c, tenant_id, kind, execution_id, after, limit))
+
+    async def task(self, tenant_id: str, task_id: str) -> OutstandingTask:
+        """A task that is no timer, by its id; `NotFound` where there is none."""
+        return await self._read(lambda c: queries.find_task(c, tenant_id, task_id))
 
     async def backup(self, path: str | Path) -> None:
         """Copy the database as it stands to a new file, while it is in use.

@@ -20,7 +20,6 @@ NANOSECONDS: Final = 1_000_000_000
 
 _SECONDS_MIN = -62_135_596_800  # 0001-01-01T00:00:00Z
 _SECONDS_MAX = 253_402_300_799  # 9999-12-31T23:59:59Z
-_DURATION_MAX = 315_576_000_000 * NANOSECONDS  # 10,000 years, the range of google.protobuf.Duration
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -130,7 +129,7 @@ _UNITS = {
 
 @total_ordering
 class Duration:
-    """A length of time of at most 10,000 years either way, exact to the nanosecond.
+    """A length of time of at most 292 years either way: nanoseconds in 64 bits, as the reference implementation has it.
 
     Attributes:
         nanoseconds: its length.
@@ -139,8 +138,8 @@ class Duration:
     __slots__ = ("nanoseconds",)
 
     def __init__(self, nanoseconds: int) -> None:
-        if not -_DURATION_MAX <= nanoseconds <= _DURATION_MAX:
-            fail("a duration is at most 10,000 years long")
+        if not INT_MIN <= nanoseconds <= INT_MAX:
+            fail("a duration is at most 292 years long (nanoseconds in 64 bits)")
         self.nanoseconds = nanoseconds
 
     @classmethod

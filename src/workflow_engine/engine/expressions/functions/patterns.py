@@ -8,7 +8,7 @@ from typing import Any
 
 import re2
 
-from workflow_engine.engine.expressions.errors import EvaluationFailed, ExpressionInvalid, fail
+from workflow_engine.engine.expressions.errors import EvaluationFailed, ExpressionInvalid, fail, shorten
 from workflow_engine.engine.expressions.functions.registry import expect_text, function
 from workflow_engine.engine.expressions.meter import Meter
 
@@ -40,7 +40,7 @@ def compile_pattern(pattern: str) -> Any:
         compiled = re2._Regexp(pattern, _options)
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0] if error.args else "it does not compile"
-        fail(f"bad pattern: {reason.decode(errors='replace') if isinstance(reason, bytes) else reason}")
+        fail(f"bad pattern: {shorten(reason.decode(errors='replace') if isinstance(reason, bytes) else str(reason))}")
     if compiled._regexp.ProgramSize() > _PROGRAM_MAX:
         fail("the pattern is too large: its repetitions unfold to too many steps")
     return compiled

@@ -57,7 +57,7 @@ def last_index_of(meter: Meter, text: Any, part: Any, start: Any = None) -> int:
     """The last position of a part, at `start` at the latest; -1 where there is none."""
     whole, wanted = expect_text("lastIndexOf", text, "target"), expect_text("lastIndexOf", part)
     at = len(whole) if start is None else expect_int("lastIndexOf", start, "second argument")
-    if start is not None and not 0 <= at < max(len(whole), 1):
+    if not 0 <= at <= len(whole) or (start is not None and wanted and at == len(whole)):
         _out_of_range("lastIndexOf", at, whole)
     meter.charge(search_units(whole, wanted) + 2 * text_units(len(whole) + len(wanted)))
     if not wanted:

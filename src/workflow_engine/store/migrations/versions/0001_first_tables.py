@@ -86,7 +86,7 @@ def create_executions() -> None:
         sa.Column("sequence", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
-    unfinished = sa.text("status IN ('pending', 'running')")
+    unfinished = sa.text("status = 'running'")
     op.create_index("executions_by_age", "executions", ["tenant_id", "created_at", "execution_id"])
     op.create_index("executions_by_workflow", "executions", ["tenant_id", "workflow_id", "created_at", "execution_id"])
     op.create_index("executions_by_status", "executions", ["tenant_id", "status", "created_at", "execution_id"])
@@ -132,6 +132,7 @@ def create_task_tables() -> None:
     due = ["due_at", "tenant_id", "execution_id"]
     op.create_index("tasks_due", "tasks", due, sqlite_where=timers, postgresql_where=timers)
     op.create_index("tasks_by_kind", "tasks", columns, sqlite_where=others, postgresql_where=others)
+    op.create_index("tasks_by_id", "tasks", ["tenant_id", "task_id"], sqlite_where=others, postgresql_where=others)
 
 
 def create_idempotency_keys() -> None:
