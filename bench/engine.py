@@ -39,8 +39,9 @@ def chain(length: int) -> dict[str, Any]:
     nodes = []
     for number in range(length):
         before = "${ input }" if number == 0 else f"${{ steps.s{number - 1}.output }}"
-        nodes.append({"id": f"s{number}", "type": "function", "with": {"name": "bench.next", "arguments": {"n":
-        before}}})
+        nodes.append(
+            {"id": f"s{number}", "type": "function", "with": {"name": "bench.next", "arguments": {"n": before}}}
+        )
     connections = [{"from": f"s{number}", "to": f"s{number + 1}"} for number in range(length - 1)]
     return {"id": f"chain-{length}", "nodes": nodes, "connections": connections}
 
@@ -119,8 +120,9 @@ async def bench_many(engine: Engine) -> None:
     await engine.publish(chain(10))
     rates = []
     for _ in range(3):
-        seconds = await timed(lambda: asyncio.gather(*(result_of(engine, "chain-10", 0) for _ in range(1000))))  # type:
-        ignore[arg-type] rates.append(1000 / seconds)
+        begun = time.perf_counter()
+        await asyncio.gather(*(result_of(engine, "chain-10", 0) for _ in range(1000)))
+        rates.append(1000 / (time.perf_counter() - begun))
     report("W2 1,000 executions x 10 steps, median of 3", f"{statistics.median(rates):.0f} executions/s")
 
 
@@ -200,7 +202,7 @@ async def victim(url: str) -> None:
     async with Engine(url) as engine:
         await engine.publish(chain(10))
         executions = [await engine.start("chain-10", 0, execution_id=f"e{number}") for number in range(1000)]
-        while len(STAMPS) < 5_000:
+        while len(STAMPS) < 5_000:  # noqa: ASYNC110 - what is measured runs in between
             await asyncio.sleep(0)
         print("half-way", flush=True)
         await asyncio.gather(*(execution.result() for execution in executions))
@@ -209,7 +211,7 @@ async def victim(url: str) -> None:
 async def rescuer(url: str) -> None:
     """Goes on; says when the first step has run, and ends when all have completed."""
     async with Engine(url) as engine:
-        while not STAMPS:
+        while not STAMPS:  # noqa: ASYNC110 - what is measured runs in between
             await asyncio.sleep(0)
         print("first step", flush=True)
         for number in range(1000):

@@ -14,6 +14,7 @@ from workflow_engine.models.errors import DefinitionInvalid, WorkflowEngineError
 from workflow_engine.models.event import ErrorValue
 from workflow_engine.models.execution import COMPLETED
 from workflow_engine.models.limits import Limits
+from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.executions import Executions
 from workflow_engine.services.live_events import LiveEvents
 from workflow_engine.services.state_manager import StateManager
@@ -100,14 +101,19 @@ class Engine:
         return self._open
 
     @property
+    def services(self) -> EngineServices:
+        """Everything behind the doors, for whoever builds another door."""
+        return self._parts.services
+
+    @property
     def executions(self) -> Executions:
         """The service behind `Execution`, for all tenants."""
-        return self._parts.executions
+        return self._parts.services.executions
 
     @property
     def store(self) -> Store:
         """The database."""
-        return self._parts.store
+        return self._parts.services.store
 
     async def publish(self, definition: Path | str | bytes | Mapping[str, Any]) -> Published:
         """Publish a definition: a file, its text (YAML or JSON), or the document itself. The same content keeps its
@@ -117,7 +123,7 @@ class Engine:
             DefinitionInvalid: with every problem found.
         """
         document = read_document(definition) if not isinstance(definition, Mapping) else dict(definition)
-        published, _ = await self._parts.workflows.publish(self.tenant_id, document)
+        published, _ = await self._parts.services.workflows.publish(self.tenant_id, document)
         return published
 
     async def start(
@@ -254,19 +260,9 @@ def read_document(source: Path | str | bytes) -> Any:
 class _Parts:
     """What an open engine is made of."""
 
-    def __init__(
-        self,
-        store: Store,
-        handlers: Handlers,
-        workflows: WorkflowManager,
-        executor: WorkflowExecutor,
-        executions: Executions,
-    ) -> None:
-        self.store = store
+    def __init__(self, services: EngineServices, handlers: Handlers) -> None:
+        self.services = services
         self.handlers = handlers
-        self.workflows = workflows
-        self.executor = executor
-        self.executions = executions
 
     @classmethod
     async def make(cls, database_url: str, settings: Settings, functions: FunctionRegistry) -> "_Parts":
@@ -286,11 +282,12 @@ class _Parts:
         executor = WorkflowExecutor(
             store, states, handlers, concurrency=settings.worker_concurrency, on_committed=live.publish
         )
-        parts = cls(store, handlers, workflows, executor, Executions(store, workflows, states, executor, live, limits))
+        executions = Executions(store, workflows, states, executor, live, limits)
+        parts = cls(EngineServices(store, workflows, executor, executions, live, limits), handlers)
         await executor.open()
         return parts
 
     async def close(self, *, grace_s: float) -> None:
-        await self.executor.close(grace_s=grace_s)
+        await self.services.executor.close(grace_s=grace_s)
         await self.handlers.close()
-        await self.store.close()
+        await self.services.store.close()

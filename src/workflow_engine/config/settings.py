@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     """Steps of one execution, items included; more ends it with `limit_exceeded`."""
     payload_max_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """JSON of one input, output, variable or signal; `1MiB` or plain bytes."""
+    body_max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)
+    """Body of one request; `4MiB` or plain bytes."""
+    auth_mode: Literal["none"] = "none"
+    """How callers prove who they are. `none`: not at all, so only this machine may call."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "console"
 
@@ -71,7 +75,7 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("payload_max_bytes", mode="before")
+    @field_validator("payload_max_bytes", "body_max_bytes", mode="before")
     @classmethod
     def _bytes(cls, value: object) -> object:
         return parse_size(value) if isinstance(value, str) else value

@@ -3,6 +3,7 @@
 import hashlib
 from base64 import urlsafe_b64encode
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -55,25 +56,27 @@ def fold(row: ExecutionRow, snapshot: tuple[int, bytes] | None, log: list[Any]) 
     return state
 
 
-def task_id_of(tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
-    """The id of a step's task: the same for every attempt and delivery of one activation, new after an operator's
-    retry.
+class Names:
+    """Ids that are derived and so the same after a crash, and that nobody outside can guess."""
 
-    A UUID in version 4 form, derived, so that nothing has to be stored to send it again after a crash.
-    """
-    text = f"{tenant_id}\0{execution_id}\0{step_id}\0{generation}"
-    digest = bytearray(hashlib.blake2b(text.encode(), digest_size=16, person=b"wf-task").digest())
-    digest[6] = digest[6] & 0x0F | 0x40
-    digest[8] = digest[8] & 0x3F | 0x80
-    hexadecimal = digest.hex()
-    return "-".join((hexadecimal[:8], hexadecimal[8:12], hexadecimal[12:16], hexadecimal[16:20], hexadecimal[20:]))
+    def __init__(self, key: bytes) -> None:
+        self._key = key
 
+    def _digest(self, purpose: bytes, size: int, *parts: str) -> bytes:
+        text = "\0".join(parts).encode()
+        return hashlib.blake2b(text, key=self._key, person=purpose, digest_size=size).digest()
 
-def idempotency_key_of(tenant_id: str, execution_id: str, step: Step) -> str:
-    """What a target sees as `Idempotency-Key`: the same for every attempt and delivery of one activation."""
-    text = f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}"
-    digest = hashlib.blake2b(text.encode(), digest_size=24, person=b"wf-call").digest()
-    return urlsafe_b64encode(digest).decode().rstrip("=")
+    def task_id(self, tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
+        """The id of a step's task, a UUID in version 4 form: one per activation, new after an operator's retry."""
+        digest = bytearray(self._digest(b"task", 16, tenant_id, execution_id, step_id, str(generation)))
+        digest[6] = digest[6] & 0x0F | 0x40
+        digest[8] = digest[8] & 0x3F | 0x80
+        return str(UUID(bytes=bytes(digest)))
+
+    def idempotency_key(self, tenant_id: str, execution_id: str, step: Step) -> str:
+        """What a target sees as `Idempotency-Key`: the same for every attempt and delivery of one activation."""
+        digest = self._digest(b"call", 24, tenant_id, execution_id, step.step_id, str(step.generation))
+        return urlsafe_b64encode(digest).decode()
 
 
 class StateManager:
@@ -83,6 +86,7 @@ class StateManager:
         self._store = store
         self._workflows = workflows
         self._limits = limits
+        self.names = Names(store.key)
 
     async def state(self, tenant_id: str, execution_id: str) -> tuple[ExecutionRow, ExecutionState]:
         """An execution as the store has it, to look at; raises NotFound."""
@@ -141,9 +145,9 @@ class StateManager:
         state = held.working.state
         for effect in decision.effects:
             if isinstance(effect, OpenTask) and effect.step in state.steps:
-                write.tasks_put = [*write.tasks_put, open_task(state, state.steps[effect.step])]
+                write.tasks_put = [*write.tasks_put, self._open_task(state, state.steps[effect.step])]
             elif isinstance(effect, CloseTask):
-                write.tasks_put = [*write.tasks_put, closed_task(state, effect)]
+                write.tasks_put = [*write.tasks_put, self._closed_task(state, effect)]
         timer_at = held.working.next_due_at()
         if timer_at != held.timer_at:
             held.timer_at = timer_at
@@ -152,25 +156,23 @@ class StateManager:
             else:
                 write.tasks_put = [*write.tasks_put, TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
 
+    def _open_task(self, state: ExecutionState, step: Step) -> TaskRow:
+        """The inbox entry of a `human` step that waits."""
+        task_id = self.names.task_id(state.tenant_id, state.execution_id, step.step_id, step.generation)
+        return TaskRow(
+            task_id, TASK_WAITING, None, _task_data(state, step.step_id, step.node, step.input, created_at=state.at)
+        )
 
-def open_task(state: ExecutionState, step: Step) -> TaskRow:
-    """The inbox entry of a `human` step that waits."""
-    task_id = task_id_of(state.tenant_id, state.execution_id, step.step_id, step.generation)
-    return TaskRow(
-        task_id, TASK_WAITING, None, _task_data(state, step.step_id, step.node, step.input, created_at=state.at)
-    )
-
-
-def closed_task(state: ExecutionState, effect: CloseTask) -> TaskRow:
-    """The same entry once the step is over: it stays to be looked at."""
-    task_id = task_id_of(state.tenant_id, state.execution_id, effect.step, effect.generation)
-    more = {
-        "status": effect.status,
-        "completed_by": effect.by,
-        "completed_at": state.at,
-        "created_at": effect.opened_at,
-    }
-    return TaskRow(task_id, TASK_CLOSED, None, _task_data(state, effect.step, effect.node, effect.input, **more))
+    def _closed_task(self, state: ExecutionState, effect: CloseTask) -> TaskRow:
+        """The same entry once the step is over: it stays to be looked at."""
+        task_id = self.names.task_id(state.tenant_id, state.execution_id, effect.step, effect.generation)
+        more = {
+            "status": effect.status,
+            "completed_by": effect.by,
+            "completed_at": state.at,
+            "created_at": effect.opened_at,
+        }
+        return TaskRow(task_id, TASK_CLOSED, None, _task_data(state, effect.step, effect.node, effect.input, **more))
 
 
 def _task_data(state: ExecutionState, step_id: str, node: str, shown: Any, **more: Any) -> bytes:

@@ -38,7 +38,7 @@ from workflow_engine.models.execution import PAUSED, ExecutionState, Step
 from workflow_engine.models.instant import MICROSECONDS
 from workflow_engine.models.json_value import decode_json, encode_json
 from workflow_engine.models.step import Completed, Outcome, StepCall, StepError
-from workflow_engine.services.state_manager import Held, StateManager, idempotency_key_of
+from workflow_engine.services.state_manager import Held, StateManager
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.services.timer_service import TimerService
 from workflow_engine.steps.registry import Handlers
@@ -295,7 +295,7 @@ class WorkflowExecutor:
             step_id=step.step_id,
             type=node.type,
             attempt=step.attempt,
-            idempotency_key=idempotency_key_of(state.tenant_id, state.execution_id, step),
+            idempotency_key=self._states.names.idempotency_key(state.tenant_id, state.execution_id, step),
             # A copy: the called code may change what it gets, and the state must not change with it.
             input=decode_json(encode_json(step.input)) if step.input else step.input,
             timeout_s=step.timeout_s,

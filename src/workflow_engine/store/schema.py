@@ -154,3 +154,12 @@ idempotency_keys = Table(
     Column("created_at", BigInteger, nullable=False),
     Index("idempotency_keys_by_age", "created_at"),
 )
+
+server_keys = Table(
+    "server_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -22,6 +22,7 @@ from workflow_engine.store.records import (
     TransitionWrite,
     WorkflowRow,
 )
+from workflow_engine.store.server_key import ensure_server_key
 from workflow_engine.store.statements import Connection
 
 QUEUE_MAX = 50_000
@@ -36,10 +37,13 @@ Result = TypeVar("Result")
 class Store:
     """The database of one process: writes through one thread, reads through a few. Use it from one event loop."""
 
-    def __init__(self, database: Database, committer: Committer | None, readers: Readers) -> None:
+    def __init__(
+        self, database: Database, committer: Committer | None, readers: Readers, key: bytes | None = None
+    ) -> None:
         self._database = database
         self._committer = committer
         self._readers = readers
+        self._key = key
         self._is_closed = False
 
     @classmethod
@@ -60,9 +64,10 @@ class Store:
             await asyncio.to_thread(database.check_reader)
             return cls(database, None, Readers(database, readers))
         connection = await asyncio.to_thread(database.open_writer)
+        key = ensure_server_key(connection)
         committer = Committer(database, connection)
         committer.start()
-        return cls(database, committer, Readers(database, readers))
+        return cls(database, committer, Readers(database, readers), key)
 
     async def close(self) -> None:
         """Commit what was submitted, then let go of the database. Safe to call twice."""
@@ -77,6 +82,13 @@ class Store:
     def now(self) -> int:
         """Microseconds since 1970-01-01 UTC by the database's clock; never goes back."""
         return self._database.clock.now()
+
+    @property
+    def key(self) -> bytes:
+        """The database's secret of 32 bytes; raises NotPermitted where it was opened for reading only."""
+        if self._key is None:
+            raise NotPermitted("the database was opened for reading only")
+        return self._key
 
     @property
     def queued(self) -> int:

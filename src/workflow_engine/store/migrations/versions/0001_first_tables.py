@@ -16,6 +16,7 @@ def upgrade() -> None:
     create_execution_tables()
     create_task_tables()
     create_idempotency_keys()
+    create_server_keys()
 
 
 def key(name: str, kind: type[sa.types.TypeEngine[Any]] = sa.Text) -> sa.Column[Any]:
@@ -147,3 +148,13 @@ def create_idempotency_keys() -> None:
         sa.Column("created_at", sa.BigInteger, nullable=False),
     )
     op.create_index("idempotency_keys_by_age", "idempotency_keys", ["created_at"])
+
+
+def create_server_keys() -> None:
+    op.create_table(
+        "server_keys",
+        key("tenant_id"),
+        key("name"),
+        sa.Column("value", sa.LargeBinary, nullable=False),
+        sqlite_with_rowid=False,
+    )

@@ -1,0 +1,98 @@
+"""`Idempotency-Key`: a request that is sent again gets the answer of the first one, and its effect happens once.
+
+The answer is kept in the commit of the effect (`Receipt`), so there is no moment at which one exists without the other.
+While a request is under way a second one with its key is told so.
+"""
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from workflow_engine.models.errors import AlreadyExists
+from workflow_engine.routes.problems import HttpProblem
+from workflow_engine.services.workflow_executor import Receipt
+from workflow_engine.store import IdempotencyRow, Store
+
+HEADER: Final = "idempotency-key"
+REPLAYED: Final = {"Idempotency-Replayed": "true"}
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+Identity = tuple[str, str, str]
+"""Tenant, route and key."""
+
+
+class RequestKey:
+    """The key of one request, or the absence of one."""
+
+    def __init__(self, tenant_id: str, route: str, key: str, body: bytes) -> None:
+        self.tenant_id = tenant_id
+        self.route = route
+        self.key = key
+        self.body_hash = hashlib.sha256(body).hexdigest()
+
+    @property
+    def identity(self) -> Identity:
+        """What makes two requests the same."""
+        return self.tenant_id, self.route, self.key
+
+    def receipt(self, render: Callable[..., tuple[int, bytes]]) -> Receipt:
+        """The receipt to commit with the request's command; `render(row, state)` gives status and body."""
+        return Receipt(self.route, self.key, self.body_hash, render)
+
+    def row(self, status: int, answer: bytes) -> IdempotencyRow:
+        """The receipt of an answer that is known already."""
+        return IdempotencyRow(self.route, self.key, self.body_hash, status, answer)
+
+
+class Idempotency:
+    """Answers repeated requests."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._in_progress: set[Identity] = set()
+
+    @staticmethod
+    def key_of(request: Request, tenant_id: str, body: bytes) -> RequestKey | None:
+        """The request's key; None without the header. Raises HttpProblem (422) for a malformed one."""
+        key = request.headers.get(HEADER)
+        if key is None:
+            return None
+        if _KEY.fullmatch(key) is None:
+            raise HttpProblem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters", code="invalid_key")
+        query = request.url.query
+        route = f"{request.method} {request.url.path}" + (f"?{query}" if query else "")
+        return RequestKey(tenant_id, route, key, body)
+
+    async def answer(self, key: RequestKey | None, act: Callable[[], Awaitable[Response]]) -> Response:
+        """Act, unless a request with this key was answered before: then its answer, marked as a replay.
+
+        Raises:
+            HttpProblem: 422 the key was used with another body; 409 its first request is under way.
+        """
+        if key is None:
+            return await act()
+        if key.identity in self._in_progress:
+            raise HttpProblem(409, "a request with this Idempotency-Key is under way", code="in_progress")
+        self._in_progress.add(key.identity)
+        try:
+            replay = await self._replay(key)
+            return replay if replay is not None else await act()
+        except AlreadyExists:
+            replay = await self._replay(key)
+            if replay is None:
+                raise
+            return replay
+        finally:
+            self._in_progress.discard(key.identity)
+
+    async def _replay(self, key: RequestKey) -> Response | None:
+        found = await self._store.receipt(*key.identity)
+        if found is None:
+            return None
+        if found.body_hash != key.body_hash:
+            raise HttpProblem(422, "this Idempotency-Key was used with another body", code="key_reused")
+        return Response(found.answer, status_code=found.status, media_type="application/json", headers=REPLAYED)

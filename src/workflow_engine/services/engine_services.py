@@ -1,0 +1,22 @@
+"""The services of one open engine, as the doors (library, HTTP, WebSocket) get them."""
+
+from dataclasses import dataclass
+
+from workflow_engine.models.limits import Limits
+from workflow_engine.services.executions import Executions
+from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.workflow_executor import WorkflowExecutor
+from workflow_engine.services.workflow_manager import WorkflowManager
+from workflow_engine.store import Store
+
+
+@dataclass(slots=True, frozen=True)
+class EngineServices:
+    """What a door may call."""
+
+    store: Store
+    workflows: WorkflowManager
+    executor: WorkflowExecutor
+    executions: Executions
+    live: LiveEvents
+    limits: Limits
