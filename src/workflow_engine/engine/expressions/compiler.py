@@ -1,8 +1,8 @@
 """The syntax tree to closures.
 
-A closure takes the frame of an evaluation, a list: the context, the meter, the records of a trace (or None), then one
-slot for each variable of a macro. What straight-line code costs is summed up while compiling and charged once: for an
-expression when it starts, for the body of a macro at each element.
+A closure takes the frame of an evaluation, a list: the context, the meter, the records of a trace (or None), whether
+the stack has room (see `room`), then one slot for each variable of a macro. What straight-line code costs is summed up
+while compiling and charged once: for an expression when it starts, for the body of a macro at each element.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ FindMacro = Callable[[Call, Scope], Macro | None]
 CONTEXT: Final = 0
 METER: Final = 1
 TRACE: Final = 2
-FIRST_SLOT: Final = 3
+ROOM: Final = 3
+FIRST_SLOT: Final = 4
 
 _TRACE_MAX = 500
 # Constant patterns of one expression take some 15 ms to compile at the most.
@@ -109,6 +110,7 @@ class Compiler:
         slots: slots of variables in the frame.
         pattern_units: cost of the constant patterns compiled so far.
         unknown: names of functions that do not exist.
+        loops: macros that walk elements, so far.
         tracing: whether closures record what they give.
     """
 
@@ -119,6 +121,7 @@ class Compiler:
         self.slots = 0
         self.unknown: set[str] = set()
         self.pattern_units = 0
+        self.loops = 0
         self.tracing = tracing
         self._handlers: dict[type[Node], Callable[[Any, Scope], Closure]] = {
             Literal: self._literal,

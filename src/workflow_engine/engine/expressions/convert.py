@@ -10,6 +10,7 @@ from typing import Any
 
 from workflow_engine.engine.expressions.errors import fail
 from workflow_engine.engine.expressions.meter import Meter, check_depth, text_units
+from workflow_engine.engine.expressions.room import call_with_room
 from workflow_engine.engine.expressions.values import Duration, Optional, Timestamp, Type, Uint, describe
 
 _NODE_UNITS = 4
@@ -25,7 +26,40 @@ def to_json(value: Any, meter: Meter | None = None) -> Any:
         ExpressionFailed: it has no JSON value (NaN, infinities, types, optionals, keys that are no strings), is nested
             too deeply or too large.
     """
-    return _convert(value, Meter() if meter is None else meter, 0)
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if meter is None:
+        meter = Meter()
+    if kind is list or kind is dict:
+        return value if _is_json(value, meter) else call_with_room(meter, _convert, value, meter, 0)
+    return _convert(value, meter, 0)
+
+
+def _is_json(value: list[Any] | dict[Any, Any], meter: Meter) -> bool:
+    """Whether a list or map is JSON through and through. Level by level: real data are, and this way needs no calls."""
+    level: list[list[Any] | dict[Any, Any]] = [value]
+    depth = 0
+    while level:
+        depth += 1
+        check_depth(depth)
+        below: list[list[Any] | dict[Any, Any]] = []
+        for container in level:
+            meter.charge(_NODE_UNITS * len(container) + 4)
+            if type(container) is dict:
+                for key in container:
+                    if type(key) is not str:
+                        return False
+            for item in container if type(container) is list else container.values():  # type: ignore[union-attr]
+                kind = type(item)
+                if kind is str or kind is int or kind is bool or item is None:
+                    continue
+                if kind is list or kind is dict:
+                    below.append(item)
+                elif kind is not float or not math.isfinite(item):
+                    return False
+        level = below
+    return True
 
 
 def _convert(value: Any, meter: Meter, depth: int) -> Any:

@@ -55,7 +55,7 @@ class Expression:
         if meter.spent > meter.limit:
             raise LimitExceeded(meter.explain())
         try:
-            return self._run([context, meter, None, *self._slots])
+            return self._run([context, meter, None, False, *self._slots])
         except RecursionError:
             raise LimitExceeded("the expression or its data are nested too deeply") from None
 
@@ -69,7 +69,7 @@ class Expression:
         records: list[tuple[str, Any]] = []
         try:
             meter.charge(2 * compiler.units + _BASE_UNITS)
-            run([context, meter, records, *self._slots])
+            run([context, meter, records, False, *self._slots])
         except ExpressionFailed as failed:
             text = f"{failed.type}: {failed.message}"
             if not records:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflow_engine.engine.expressions.compiler import METER, Closure, Compiler, Frame, Scope, add_entry
+from workflow_engine.engine.expressions.compiler import METER, ROOM, Closure, Compiler, Frame, Scope, add_entry
 from workflow_engine.engine.expressions.errors import EvaluationFailed, ExpressionInvalid, LimitExceeded, fail
 from workflow_engine.engine.expressions.functions.lists import sort_by_keys
 from workflow_engine.engine.expressions.functions.registry import refuse
 from workflow_engine.engine.expressions.meter import ERROR_UNITS, Meter
+from workflow_engine.engine.expressions.room import SIZE_MIN, call_with_room
 from workflow_engine.engine.expressions.selection import has_field
 from workflow_engine.engine.expressions.syntax import Call, Name, Node, Select
 from workflow_engine.engine.expressions.values import NONE, Optional, describe, is_map
@@ -79,21 +80,20 @@ def _variable(node: Node, macro: str) -> str:
 
 def elements(value: Any, name: str, meter: Meter) -> Sequence[Any]:
     """What a macro with one variable walks: the elements of a list, the keys of a map."""
-    return [key for key, _ in _entries(value, name, meter)] if is_map(value) else _iterable(value, name)
+    if is_map(value):
+        meter.charge(2 * len(value))
+        return list(value)
+    return _iterable(value, name)
 
 
 def pairs(value: Any, name: str, meter: Meter) -> Sequence[tuple[Any, Any]]:
     """What a macro with two variables walks: positions and elements of a list, keys and values of a map."""
     if is_map(value):
-        return _entries(value, name, meter)
+        meter.charge(4 * len(value))
+        return list(value.items())
     items = _iterable(value, name)
     meter.charge(2 * len(items))
     return list(enumerate(items))
-
-
-def _entries(value: Mapping[Any, Any], name: str, meter: Meter) -> list[tuple[Any, Any]]:
-    meter.charge(4 * len(value))
-    return list(value.items())
 
 
 def _iterable(value: Any, name: str) -> Sequence[Any]:
@@ -118,14 +118,28 @@ class _Loop:
             raise ExpressionInvalid(f"the variables of {node.name} need different names", node.start)
         self.slots = [compiler.new_slot() for _ in names]
         inner = {**scope, **dict(zip(names, self.slots, strict=True))}
+        before = compiler.loops
         self.body, self.units = compiler.compile_body(list(node.arguments[variables:]), inner)
+        self._room_from = SIZE_MIN if compiler.loops == before else 2
+        compiler.loops += 1
 
-    def walk(self, frame: Frame) -> Sequence[Any]:
-        """The elements to walk; with two variables the pairs."""
-        value = self.target(frame)
-        if len(self.slots) == 1:
-            return elements(value, self.name, frame[METER])
-        return pairs(value, self.name, frame[METER])
+    def over(self, iterate: Callable[[Frame, Sequence[Any]], Any]) -> Closure:
+        """The closure that hands the elements, with two variables the pairs, to `iterate`."""
+        walk = elements if len(self.slots) == 1 else pairs
+        target, name, room_from = self.target, self.name, self._room_from
+
+        def run(frame: Frame) -> Any:
+            meter = frame[METER]
+            items = walk(target(frame), name, meter)
+            if len(items) < room_from or frame[ROOM]:
+                return iterate(frame, items)
+            frame[ROOM] = True
+            try:
+                return call_with_room(meter, iterate, frame, items)
+            finally:
+                frame[ROOM] = False
+
+        return run
 
     def setter(self) -> Callable[[Frame, Any], None] | None:
         """How to set the variables to a pair; None where there is one variable, which is set in place."""
@@ -147,9 +161,9 @@ def _quantifier(variables: int, decisive: bool) -> Build:
         loop = _Loop(compiler, node, scope, variables)
         (predicate,), units, slot, assign = loop.body, loop.units, loop.slots[0], loop.setter()
 
-        def run(frame: Frame) -> bool:
+        def iterate(frame: Frame, items: Sequence[Any]) -> bool:
             meter, error = frame[METER], None
-            for item in loop.walk(frame):
+            for item in items:
                 meter.spent += units
                 if meter.spent > meter.limit:
                     raise LimitExceeded(meter.explain())
@@ -170,7 +184,7 @@ def _quantifier(variables: int, decisive: bool) -> Build:
                 raise error
             return opposite
 
-        return run
+        return loop.over(iterate)
 
     return build
 
@@ -180,8 +194,7 @@ def _exists_one(variables: int) -> Build:
         loop = _Loop(compiler, node, scope, variables)
         (predicate,), assign, slot = loop.body, loop.setter(), loop.slots[0]
 
-        def run(frame: Frame) -> bool:
-            items = loop.walk(frame)
+        def iterate(frame: Frame, items: Sequence[Any]) -> bool:
             frame[METER].charge(loop.units * len(items))
             found = 0
             for item in items:
@@ -196,7 +209,7 @@ def _exists_one(variables: int) -> Build:
                     _check_bool(value, loop.name)
             return found == 1
 
-        return run
+        return loop.over(iterate)
 
     return build
 
@@ -210,8 +223,7 @@ def _collect(variables: int, filtering: bool, transforming: bool) -> Build:
         transform = loop.body[-1] if transforming else None
         assign, slot = loop.setter(), loop.slots[0]
 
-        def run(frame: Frame) -> list[Any]:
-            items = loop.walk(frame)
+        def iterate(frame: Frame, items: Sequence[Any]) -> list[Any]:
             frame[METER].charge(loop.units * len(items))
             result = []
             for item in items:
@@ -228,7 +240,7 @@ def _collect(variables: int, filtering: bool, transforming: bool) -> Build:
                 result.append(item if transform is None else transform(frame))
             return result
 
-        return run
+        return loop.over(iterate)
 
     return build
 
@@ -242,8 +254,7 @@ def _transform_map(filtering: bool, entry: bool) -> Build:
         transform = loop.body[-1]
         first, second = loop.slots
 
-        def run(frame: Frame) -> Any:
-            items = loop.walk(frame)
+        def iterate(frame: Frame, items: Sequence[Any]) -> Any:
             frame[METER].charge((loop.units + 12) * len(items))
             result: Any = {}
             for key, value in items:
@@ -257,7 +268,7 @@ def _transform_map(filtering: bool, entry: bool) -> Build:
                 result = _merge(result, made, loop.name, frame[METER]) if entry else add_entry(result, key, made)
             return result
 
-        return run
+        return loop.over(iterate)
 
     return build
 
@@ -275,8 +286,7 @@ def _sort_by(compiler: Compiler, node: Call, scope: Scope) -> Closure:
     loop = _Loop(compiler, node, scope, 1)
     (key_of,), slot = loop.body, loop.slots[0]
 
-    def run(frame: Frame) -> list[Any]:
-        items = loop.walk(frame)
+    def iterate(frame: Frame, items: Sequence[Any]) -> list[Any]:
         frame[METER].charge(loop.units * len(items))
         keys = []
         for item in items:
@@ -284,7 +294,7 @@ def _sort_by(compiler: Compiler, node: Call, scope: Scope) -> Closure:
             keys.append(key_of(frame))
         return sort_by_keys(frame[METER], "sortBy", items, keys)
 
-    return run
+    return loop.over(iterate)
 
 
 def _has(compiler: Compiler, node: Call, scope: Scope) -> Closure:

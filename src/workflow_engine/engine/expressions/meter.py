@@ -13,7 +13,7 @@ from workflow_engine.engine.expressions.errors import LimitExceeded
 UNITS_DEFAULT = 1_000_000
 
 # What an absorbed error costs: raising, its message, unwinding (about 2 microseconds).
-ERROR_UNITS = 80
+ERROR_UNITS = 100
 
 # Values nested deeper than this are refused wherever a function walks them: far beyond real data, far below the
 # interpreter's own limit of recursion.

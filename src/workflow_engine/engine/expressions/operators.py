@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workflow_engine.engine.expressions.errors import fail
 from workflow_engine.engine.expressions.meter import Meter, check_depth, text_units
+from workflow_engine.engine.expressions.room import SIZE_MIN, call_with_room, needs_room
 from workflow_engine.engine.expressions.values import (
     INT_MAX,
     INT_MIN,
     UINT_MAX,
     Duration,
-    KeyedMap,
     Optional,
     Timestamp,
     Type,
@@ -232,8 +232,12 @@ def equal(left: Any, right: Any, meter: Meter, depth: int = 0) -> bool:
             return bool(left == right)
     check_depth(depth)
     if kind in (list, tuple) and other in (list, tuple):
+        if depth == 0 and needs_room(left, len(left)):
+            return bool(call_with_room(meter, _equal_lists, left, right, meter, 1))
         return _equal_lists(left, right, meter, depth + 1)
     if is_map(left) and is_map(right):
+        if depth == 0 and needs_room(left.values(), len(left)):
+            return bool(call_with_room(meter, _equal_maps, left, right, meter, 1))
         return _equal_maps(left, right, meter, depth + 1)
     if kind is Optional and other is Optional:
         if left.present and right.present:
@@ -258,19 +262,8 @@ def _equal_maps(left: Mapping[Any, Any], right: Mapping[Any, Any], meter: Meter,
         return False
     for key, value in left.items():
         meter.charge(16)
-        if not has_key(right, key) or not equal(value, right[key], meter, depth):
+        if key not in right or not equal(value, right[key], meter, depth):
             return False
-    return True
-
-
-def has_key(mapping: Mapping[Any, Any], key: Any) -> bool:
-    """Whether a map holds a key, as CEL takes keys for the same."""
-    if type(mapping) is dict or type(mapping) is KeyedMap:
-        return key in mapping
-    try:
-        mapping[key]
-    except KeyError:
-        return False
     return True
 
 
@@ -280,16 +273,22 @@ def contains(element: Any, container: Any, meter: Meter) -> bool:
         if type(element) is str:
             meter.charge(1 + (len(container) >> 1) * (1 + (len(element) >> 5)))
             return element in container
-        for other in container:
-            meter.charge(10)
-            if equal(element, other, meter):
-                return True
-        return False
+        if len(container) >= SIZE_MIN:
+            return bool(call_with_room(meter, _contains, element, container, meter))
+        return _contains(element, container, meter)
     if is_map(container):
-        return is_key(element) and has_key(container, element)
+        return is_key(element) and element in container
     if describe(container) == "optional":
         fail("'in' needs a list or a map, got optional; take the value out of it with .orValue([])")
     return fail(f"'in' needs a list or a map on its right, got {describe(container)}")
+
+
+def _contains(element: Any, items: Sequence[Any], meter: Meter) -> bool:
+    for item in items:
+        meter.charge(10)
+        if equal(element, item, meter, 1):
+            return True
+    return False
 
 
 def is_key(value: Any) -> bool:

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from workflow_engine.engine.expressions.errors import fail, shorten
-from workflow_engine.engine.expressions.operators import has_key, is_key
+from workflow_engine.engine.expressions.operators import is_key
 from workflow_engine.engine.expressions.values import NONE, Optional, Uint, describe, is_map
 
 _NAMES_SHOWN = 10
@@ -48,14 +48,14 @@ def optional_select(value: Any, field: Any, text: str) -> Optional:
     if value is None:
         return NONE
     if is_map(value):
-        return Optional(True, value[field]) if has_key(value, field) else NONE
+        return Optional(True, value[field]) if field in value else NONE
     return fail(f"cannot read {field!r} of {shorten(text)}, which is no map but {describe(value)}")
 
 
 def has_field(value: Any, field: str, text: str) -> bool:
     """`has(value.field)`: false where `value` is null or an empty optional."""
     if is_map(value):
-        return has_key(value, field)
+        return field in value
     if type(value) is Optional:
         return value.present and has_field(value.value, field, text)
     if value is None:
@@ -80,7 +80,7 @@ def index(value: Any, key: Any, text: str) -> Any:
     if not is_map(value):
         return fail(f"cannot read an element of {shorten(text)}, which is {describe(value)}")
     _check_key(key)
-    if has_key(value, key):
+    if key in value:
         return value[key]
     shown = shorten(repr(key)) if type(key) is str else repr(key)
     return fail(
@@ -100,7 +100,7 @@ def optional_index(value: Any, key: Any, text: str) -> Optional:
         return NONE
     if is_map(value):
         _check_key(key)
-        return Optional(True, value[key]) if has_key(value, key) else NONE
+        return Optional(True, value[key]) if key in value else NONE
     return fail(f"cannot read an element of {shorten(text)}, which is {describe(value)}")
 
 

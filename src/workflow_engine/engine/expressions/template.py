@@ -67,11 +67,12 @@ def split_template(text: str) -> list[Part]:
     parts: list[Part] = []
     plain: list[str] = []
     position = 0
-    while True:
+    while len(parts) <= 2 * EXPRESSIONS_MAX:
         dollar = text.find("$", position)
         if dollar < 0:
             plain.append(text[position:])
-            break
+            _flush(plain, parts)
+            return parts
         plain.append(text[position:dollar])
         if text.startswith("$${", dollar):
             plain.append("${")
@@ -84,8 +85,7 @@ def split_template(text: str) -> list[Part]:
         else:
             plain.append("$")
             position = dollar + 1
-    _flush(plain, parts)
-    return parts
+    raise _too_many()
 
 
 def _flush(plain: list[str], parts: list[Part]) -> None:
@@ -121,6 +121,12 @@ def _compile_part(text: str, start: int, end: int) -> Expression:
     except ExpressionInvalid as error:
         offset = start + len(source) - len(source.lstrip()) if stripped else start
         raise ExpressionInvalid(error.message, offset + error.position, error.hint) from None
+
+
+def _too_many() -> ExpressionInvalid:
+    return ExpressionInvalid(
+        f"a template holds at most {EXPRESSIONS_MAX} expressions", 0, "split it over several steps"
+    )
 
 
 class _Builder:
@@ -163,8 +169,7 @@ class _Builder:
 
     def _refuse_more(self, pointer: str) -> None:
         self.is_full = True
-        error = ExpressionInvalid(f"a template holds at most {EXPRESSIONS_MAX} expressions", 0, "split it over steps")
-        self.errors.append((pointer, error))
+        self.errors.append((pointer, _too_many()))
 
     def _list(self, items: list[Any], pointer: str, depth: int) -> tuple[Any, Plan | None]:
         built = [self.build(item, f"{pointer}/{position}", depth + 1) for position, item in enumerate(items)]

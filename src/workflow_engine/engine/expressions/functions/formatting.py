@@ -12,6 +12,7 @@ from workflow_engine.engine.expressions.functions.registry import expect_list, e
 from workflow_engine.engine.expressions.functions.standard import to_string
 from workflow_engine.engine.expressions.meter import Meter, check_depth, text_units
 from workflow_engine.engine.expressions.operators import to_double
+from workflow_engine.engine.expressions.room import call_with_room
 from workflow_engine.engine.expressions.values import Uint, describe, is_map
 
 _PLACE = re.compile(
@@ -52,6 +53,8 @@ def _fill(meter: Meter, place: re.Match[str], value: Any) -> str:
         fail(f"format: a precision is at most {_PRECISION_MAX}")
     match clause:
         case "s":
+            if type(value) is list or type(value) is dict:
+                return str(call_with_room(meter, _write, meter, value, 0))
             return _write(meter, value, 0)
         case "d":
             return _decimal(value)

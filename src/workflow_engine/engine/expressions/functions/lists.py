@@ -9,6 +9,7 @@ from typing import Any
 from workflow_engine.engine.expressions.errors import fail
 from workflow_engine.engine.expressions.functions.registry import expect_int, expect_list, function
 from workflow_engine.engine.expressions.meter import Meter, check_depth
+from workflow_engine.engine.expressions.room import call_with_room, needs_room
 from workflow_engine.engine.expressions.values import (
     NONE,
     Duration,
@@ -34,8 +35,15 @@ def make_range(meter: Meter, count: Any) -> list[int]:
 @function("distinct", 1, style="method")
 def distinct(meter: Meter, items: Any) -> list[Any]:
     """The list without repetitions; of equal elements the first stays."""
+    whole = expect_list("distinct", items, "target")
+    if needs_room(whole, len(whole)):
+        return list(call_with_room(meter, _distinct, meter, whole))
+    return _distinct(meter, whole)
+
+
+def _distinct(meter: Meter, items: Sequence[Any]) -> list[Any]:
     result, seen = [], set()
-    for item in expect_list("distinct", items, "target"):
+    for item in items:
         key = identity(item, meter, 0)
         if key not in seen:
             seen.add(key)
@@ -78,7 +86,11 @@ def flatten(meter: Meter, items: Any, depth: Any = 1) -> list[Any]:
     if levels < 0:
         fail("flatten: the depth is 0 or more")
     result: list[Any] = []
-    _flatten(meter, expect_list("flatten", items, "target"), levels, result, 0)
+    whole = expect_list("flatten", items, "target")
+    if needs_room(whole, len(whole)):
+        call_with_room(meter, _flatten, meter, whole, levels, result, 0)
+    else:
+        _flatten(meter, whole, levels, result, 0)
     return result
 
 

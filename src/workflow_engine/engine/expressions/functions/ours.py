@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from workflow_engine.engine.expressions.convert import to_json, write_json
@@ -10,6 +11,7 @@ from workflow_engine.engine.expressions.errors import fail, shorten
 from workflow_engine.engine.expressions.functions.registry import expect_list, expect_text, function, refuse
 from workflow_engine.engine.expressions.meter import Meter
 from workflow_engine.engine.expressions.operators import add
+from workflow_engine.engine.expressions.room import SIZE_MIN, call_with_room
 from workflow_engine.engine.expressions.values import INT_MIN, UINT_MAX, Duration, Uint
 
 # The parser is one call into C for texts without objects; this bounds how long it runs.
@@ -87,6 +89,10 @@ def total(meter: Meter, items: Any) -> Any:
     """The sum of the numbers, or of the durations, of a list; 0 of an empty one."""
     expect_list("sum", items)
     meter.charge(12 * len(items))
+    return call_with_room(meter, _total, meter, items) if len(items) >= SIZE_MIN else _total(meter, items)
+
+
+def _total(meter: Meter, items: Sequence[Any]) -> Any:
     result: Any = 0
     for position, item in enumerate(items):
         if type(item) not in (int, float, Uint, Duration):

@@ -37,11 +37,11 @@ def compile_pattern(pattern: str) -> Any:
     if len(pattern) > _PATTERN_MAX:
         fail(f"a pattern has at most {_PATTERN_MAX} characters")
     try:
-        compiled = re2._Regexp(pattern, _options)
+        compiled = re2.compile(pattern, _options)
     except (re2.error, UnicodeEncodeError) as error:
         reason = error.args[0] if error.args else "it does not compile"
         fail(f"bad pattern: {shorten(reason.decode(errors='replace') if isinstance(reason, bytes) else str(reason))}")
-    if compiled._regexp.ProgramSize() > _PROGRAM_MAX:
+    if compiled.programsize > _PROGRAM_MAX:
         fail("the pattern is too large: its repetitions unfold to too many steps")
     return compiled
 
@@ -57,7 +57,7 @@ def constant_pattern(pattern: str, position: int) -> Callable[[Meter, Any], bool
     except EvaluationFailed as failed:
         hint = "the syntax is RE2's: no look-around, no references"
         raise ExpressionInvalid(failed.message, position, hint) from None
-    size = compiled._regexp.ProgramSize()
+    size = compiled.programsize
     return lambda meter, text: _search(meter, compiled, size, text)
 
 
@@ -76,7 +76,7 @@ def _remember(meter: Meter, pattern: str) -> tuple[Any, int]:
     if entry is None:
         meter.charge(pattern_units(pattern))
         compiled = compile_pattern(pattern)
-        entry = (compiled, compiled._regexp.ProgramSize())
+        entry = (compiled, compiled.programsize)
         if len(meter.memo) < _REMEMBERED_MAX:
             meter.memo[key] = entry
     return entry
@@ -84,7 +84,8 @@ def _remember(meter: Meter, pattern: str) -> tuple[Any, int]:
 
 def _search(meter: Meter, compiled: Any, size: int, text: object) -> bool:
     content = expect_text("matches", text, "target")
-    meter.charge(len(content) // 2 + (len(content) * size >> 3))
+    length = len(content) if content.isascii() else 4 * len(content)
+    meter.charge(length // 2 + (length * size >> 3))
     try:
         return compiled.search(content.encode()) is not None
     except UnicodeEncodeError:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from workflow_engine.engine.expressions.functions.lists import identity
 from workflow_engine.engine.expressions.functions.registry import expect_list, function
 from workflow_engine.engine.expressions.meter import Meter
+from workflow_engine.engine.expressions.room import call_with_room, needs_room
 
 
 def _identities(name: str, meter: Meter, items: Any, place: str) -> set[Any]:
+    whole = expect_list(name, items, place)
+    if needs_room(whole, len(whole)):
+        return set(call_with_room(meter, _collect, meter, whole))
+    return _collect(meter, whole)
+
+
+def _collect(meter: Meter, items: Sequence[Any]) -> set[Any]:
     result = set()
-    for item in expect_list(name, items, place):
+    for item in items:
         result.add(identity(item, meter, 0))
     return result
 
