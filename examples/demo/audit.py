@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ LEDGER = os.environ.get("AUDIT_LEDGER")
 
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+PARSER = threading.Lock()
+"""Python 3.11 counts the depth of a parse once for all threads (CPython issue 106905): two at a time upset each other."""
 RANKED = 3
 """Functions named per heavy module."""
 
@@ -63,7 +66,9 @@ def _folder(package: str) -> Path:
 
 
 def _functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, FUNCTIONS)]
+    with PARSER:
+        tree = ast.parse(source)
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
 
 
 def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
