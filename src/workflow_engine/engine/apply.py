@@ -12,6 +12,7 @@ from workflow_engine.models.event import (
     AnyFact,
     CustomEmitted,
     DecisionMade,
+    ErrorValue,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
@@ -99,19 +100,45 @@ def _started(state: ExecutionState, fact: ExecutionStarted) -> None:
     state.scopes[ROOT].starts = list(fact.starts)
 
 
-def _take(tokens: dict[int, int], connection: int) -> None:
-    left = tokens.get(connection, 0) - 1
+def _take(scope: Scope, connection: int) -> None:
+    left = scope.tokens.get(connection, 0) - 1
     if left < 0:
         raise InvariantViolated(f"no token on connection {connection}")
     if left:
-        tokens[connection] = left
+        scope.tokens[connection] = left
     else:
-        del tokens[connection]
+        del scope.tokens[connection]
+    if connection in scope.errors:
+        _take_error(scope, connection)
 
 
-def _put(scope: Scope, puts: list[tuple[int, int]]) -> None:
+def _take_error(scope: Scope, connection: int) -> None:
+    carried = scope.errors[connection]
+    count, error = carried[0]
+    if count > 1:
+        carried[0] = (count - 1, error)
+    elif len(carried) > 1:
+        del carried[0]
+    else:
+        del scope.errors[connection]
+
+
+def carried_error(scope: Scope, took: list[int]) -> ErrorValue | None:
+    """The error that a step handles which takes these tokens: that of the last of them that carries one."""
+    for connection in reversed(took) if scope.errors else ():
+        before = took.count(connection)
+        for count, error in scope.errors.get(connection, ()):
+            before -= count
+            if before <= 0:
+                return error
+    return None
+
+
+def _put(scope: Scope, puts: list[tuple[int, int]], error: ErrorValue | None = None) -> None:
     for connection, count in puts:
         scope.tokens[connection] = scope.tokens.get(connection, 0) + count
+        if error is not None:
+            scope.errors.setdefault(connection, []).append((count, error))
 
 
 def _view(scope: Scope, node: str) -> dict[str, Any]:
@@ -124,8 +151,9 @@ def _view(scope: Scope, node: str) -> dict[str, Any]:
 def _step_started(state: ExecutionState, fact: StepStarted) -> None:
     scope = state.scopes[fact.scope]
     state.steps_started += 1
+    caught = carried_error(scope, fact.took)
     for connection in fact.took:
-        _take(scope.tokens, connection)
+        _take(scope, connection)
     if fact.is_start:
         scope.starts.remove(fact.node)
     if fact.parent is None:
@@ -134,9 +162,6 @@ def _step_started(state: ExecutionState, fact: StepStarted) -> None:
         parent = state.steps[fact.parent]
         parent.next_index = max(parent.next_index, (fact.index or 0) + 1)
         parent.open += 1
-    caught = None
-    if fact.caught is not None:
-        caught = scope.views[fact.caught]["error"]
     state.steps[fact.step] = Step(
         step_id=fact.step,
         node=fact.node,
@@ -153,6 +178,7 @@ def _step_started(state: ExecutionState, fact: StepStarted) -> None:
         timeout_s=fact.timeout_s,
         signal=fact.signal,
         items=fact.items,
+        concurrency=fact.concurrency,
     )
     if fact.parent is None:
         view = _view(scope, fact.node)
@@ -178,6 +204,7 @@ def _step_reopened(state: ExecutionState, fact: StepReopened) -> None:
         step.signal = fact.signal
         if fact.items is not None:
             step.items = fact.items
+            step.concurrency = fact.concurrency
     if step.parent is not None:
         state.steps[step.parent].open += 1
         return
@@ -241,6 +268,7 @@ def _end_path(scope: Scope, node: str, fact: StepCompleted) -> None:
     if _END_RANK[fact.end_status] > _END_RANK[scope.end_status]:
         scope.end_status = fact.end_status
         scope.end_message = fact.end_message
+        scope.end_node = node
 
 
 def _step_failed(state: ExecutionState, fact: StepFailed) -> None:
@@ -260,7 +288,15 @@ def _step_failed(state: ExecutionState, fact: StepFailed) -> None:
     view["status"] = "failed"
     view["error"] = fact.error
     view["attempt"] = fact.attempt
-    _put(scope, fact.puts)
+    _put(scope, fact.puts, fact.error)
+    if step.items is not None and not fact.is_reopenable:
+        _forget_items(state, step)
+
+
+def _forget_items(state: ExecutionState, parent: Step) -> None:
+    """A `foreach` ended by an error that was caught: items that a retry had still to open stay closed."""
+    for step_id in [step.step_id for step in state.reopenable.values() if step.parent == parent.step_id]:
+        del state.reopenable[step_id]
 
 
 def _step_cancelled(state: ExecutionState, fact: StepCancelled) -> None:
@@ -268,9 +304,8 @@ def _step_cancelled(state: ExecutionState, fact: StepCancelled) -> None:
     if fact.is_reopenable:
         state.reopenable[fact.step] = step
     if step.parent is not None:
-        parent = state.steps.get(step.parent) or state.reopenable.get(step.parent)
-        if parent is not None:
-            parent.open -= 1
+        parent = state.steps.get(step.parent) or state.reopenable[step.parent]
+        parent.open -= 1
         return
     _view(state.scopes[step.scope], step.node)["status"] = "cancelled"
 
@@ -278,7 +313,7 @@ def _step_cancelled(state: ExecutionState, fact: StepCancelled) -> None:
 def _join_round_changed(state: ExecutionState, fact: JoinRoundChanged) -> None:
     scope = state.scopes[fact.scope]
     for connection in fact.absorbed:
-        _take(scope.tokens, connection)
+        _take(scope, connection)
     if fact.owed:
         scope.owed[fact.node] = fact.owed
     else:
@@ -348,6 +383,7 @@ def _completed(state: ExecutionState, fact: ExecutionCompleted) -> None:
     _end(state, COMPLETED)
     state.output = fact.output
     state.progress = 100
+    state.reopenable.clear()
 
 
 def _failed(state: ExecutionState, fact: ExecutionFailed) -> None:
@@ -357,6 +393,7 @@ def _failed(state: ExecutionState, fact: ExecutionFailed) -> None:
 
 def _cancelled(state: ExecutionState, fact: ExecutionCancelled) -> None:
     _end(state, CANCELLED)
+    state.reopenable.clear()
 
 
 _APPLIERS: dict[type, Callable[[ExecutionState, Any], None]] = {

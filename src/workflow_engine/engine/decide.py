@@ -11,6 +11,7 @@ from workflow_engine.engine.transitions import (
     Transition,
     cancel_execution,
     complete_step,
+    execution_error,
     fail_attempt,
     fail_execution,
     fail_step,
@@ -94,12 +95,15 @@ def decide(working: Working, commands: Sequence[AnyCommand], *, now: int) -> Dec
 
     Source: commands, events and rejections after Zeebe's engine; the shape after XState's `transition`.
     """
-    working.state.at = now
+    state = working.state
+    at_before, state.at = state.at, now
     t = Transition(working, now)
     rejections = [_handle(t, command) for command in commands]
-    if t.end is None and working.state.status in (RUNNING, PAUSED) and not working.state.is_operator_paused:
+    if t.end is None and state.status in (RUNNING, PAUSED) and not state.is_operator_paused:
         settle(t)
     _conclude(t)
+    if not t.facts:
+        state.at = at_before  # nothing is recorded, so the state stays what its log gives
     return Decision(t.facts, t.effects, rejections, t.is_unfinished)
 
 
@@ -133,6 +137,7 @@ def _start(t: Transition, command: Start) -> Rejection | None:
             start_at,
         )
     )
+    t.evaluator.variables.begin(command.variables)
     if start_at is None:
         _begin(t)
     return None
@@ -143,20 +148,19 @@ def _begin(t: Transition) -> None:
     working = t.working
     place = working.places[ROOT]
     failure = None
-    variables = working.state.variables
+    variables = t.evaluator.variables.current
     timeout_at = None
     try:
         variables = {**t.evaluator.value(working.graph.variables, place), **variables}
-        t.evaluator.variables.current = variables
+        t.evaluator.variables.begin(variables)
         timeout_at = _execution_timeout_at(t)
     except StepFault as failed:
         failure = StepError(failed.type, str(failed))
     except DurationInvalid as failed:
         failure = StepError("expression_error", f"the execution's timeout: {failed}")
     t.emit(ExecutionStarted(working.state.version, list(working.graph.starts), variables, timeout_at))
-    t.evaluator.variables.current = working.state.variables
     if failure is not None:
-        fail_execution(t, {"type": failure.type, "message": failure.message, "details": None})
+        fail_execution(t, execution_error(failure))
 
 
 def _execution_timeout_at(t: Transition) -> int | None:
@@ -177,6 +181,8 @@ def _reported(t: Transition, command: CompleteStep | FailStep) -> Step | Rejecti
         return Rejection("stale", f"the step {command.step} is not active")
     if (step.attempt, step.generation) != (command.attempt, command.generation) or step.retry_at is not None:
         return Rejection("stale", f"the step {command.step} is past attempt {command.attempt}")
+    if step.items is not None or not t.working.spec(step).is_io:
+        return Rejection("not_called", f"the step {command.step} is no call whose outcome could be reported")
     return step
 
 
@@ -230,13 +236,11 @@ def _decline(t: Transition, command: Decline) -> Rejection | None:
 
 def _fire_timers(t: Transition, command: FireTimers) -> Rejection | None:
     working = t.working
-    while t.end is None:
+    for _ in range(working.limits.transition_steps_max):  # what is left is still due, and has a transition of its own
         due_at = working.next_due_at()
-        if due_at is None or due_at > t.now:
+        if t.end is not None or due_at is None or due_at > t.now:
             break
         _, step_id, kind = working.pop_timer()
-        if kind == "retry" and working.state.is_operator_paused:
-            continue  # resuming arms it again
         _fire(t, step_id, kind)
     return None
 
@@ -246,8 +250,7 @@ def _fire(t: Transition, step_id: str, kind: str) -> None:
         _begin(t)
         return
     if kind == "execution":
-        message = "the execution took longer than its timeout"
-        fail_execution(t, {"type": "timeout", "message": message, "details": None})
+        fail_execution(t, execution_error(StepError("timeout", "the execution took longer than its timeout")))
         return
     step = t.working.state.steps[step_id]
     node = t.working.spec(step)
@@ -316,8 +319,7 @@ def _terminate(t: Transition, command: Terminate) -> Rejection | None:
 
 
 def _abort(t: Transition, command: Abort) -> Rejection | None:
-    error = command.error
-    fail_execution(t, {"type": error.type, "message": error.message, "details": error.details})
+    fail_execution(t, execution_error(command.error))
     return None
 
 
@@ -335,6 +337,8 @@ def _retry(t: Transition, command: Retry) -> Rejection | None:
     except (StepFault, DurationInvalid) as failure:
         return Rejection("invalid_timeout", f"the execution's timeout: {failure}")
     t.emit(ExecutionResumed(is_retry=True, timeout_at=timeout_at))
+    if state.started_at is None:
+        _begin(t)
     reopen_steps(t)
     return None
 
@@ -419,9 +423,8 @@ def _pause_reason(t: Transition) -> str | None:
     if working.input_waits:
         return "input"
     due_at = working.next_due_at()
-    if due_at is not None and due_at - t.now < SHORT_WAIT_S * MICROSECONDS:
-        return None
-    return "timer"
+    is_short = due_at is not None and due_at - t.now < SHORT_WAIT_S * MICROSECONDS
+    return None if is_short and working.state.reason != "timer" else "timer"
 
 
 def waiting_for(t: Transition) -> list[dict[str, Any]]:

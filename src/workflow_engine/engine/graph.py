@@ -226,7 +226,9 @@ def _connect(graph: Graph) -> None:
         node.on_success = tuple(on_success[node.index])
         node.on_error = tuple(on_error[node.index])
         node.is_split_conditional = any(edge.when is not None or edge.otherwise for edge in node.on_success)
-        node.may_end_path = all(edge.when is not None for edge in node.on_success)
+        node.may_end_path = all(edge.when is not None for edge in node.on_success) or any(
+            not isinstance(edge.tokens, int) or edge.tokens == 0 for edge in node.on_success
+        )
 
 
 def _mark_kept_outputs(graph: Graph) -> None:
@@ -247,6 +249,8 @@ def _references(graph: Graph) -> Iterator[tuple[str, ...]]:
     if graph.output is not None:
         yield from graph.output.references
     yield from graph.variables.references
+    if graph.timeout is not None:
+        yield from graph.timeout.references
     for node in graph.nodes:
         for template in (node.arguments, node.output, node.timeout, *(value for _, value in node.assign)):
             if template is not None:

@@ -42,7 +42,7 @@ def _all(place: Place, node: NodeSpec, filled: list[int]) -> Firing | None:
 
 def _auto(place: Place, node: NodeSpec, filled: list[int]) -> Firing | None:
     for edge in node.incoming:
-        if edge.index not in place.scope.tokens and can_still_come(place, node, edge):
+        if edge.index not in place.scope.tokens and can_still_come(place, edge):
             return None
     return Firing(filled)
 
@@ -56,9 +56,7 @@ def _count(place: Place, node: NodeSpec, filled: list[int]) -> Firing | None:
     if len(filled) < node.count:
         return None
     late = [
-        edge.index
-        for edge in node.incoming
-        if edge.index not in place.scope.tokens and can_still_come(place, node, edge)
+        edge.index for edge in node.incoming if edge.index not in place.scope.tokens and can_still_come(place, edge)
     ]
     return Firing(filled, late)
 
@@ -71,11 +69,9 @@ _RULES: dict[str, Callable[[Place, NodeSpec, list[int]], Firing | None]] = {
 }
 
 
-def can_still_come(place: Place, node: NodeSpec, edge: Edge) -> bool:
-    """Whether a token elsewhere in the scope, or a step at work there, can still reach the node's empty connection
-    `edge`.
-    """
-    return bool(place.graph.upstream(edge) & place.busy & ~(1 << node.index))
+def can_still_come(place: Place, edge: Edge) -> bool:
+    """Whether a token elsewhere in the scope, or a step at work there, can still reach the empty connection `edge`."""
+    return bool(place.graph.upstream(edge) & place.busy)
 
 
 class Debt(NamedTuple):
@@ -91,7 +87,7 @@ def settled_debt(place: Place, node: NodeSpec) -> Debt | None:
     if owed is None:
         return None
     absorbed = [index for index in owed if index in place.scope.tokens]
-    left = [index for index in owed if index not in absorbed and can_still_come(place, node, place.graph.edges[index])]
+    left = [index for index in owed if index not in absorbed and can_still_come(place, place.graph.edges[index])]
     return Debt(absorbed, left) if len(left) < len(owed) else None
 
 

@@ -8,9 +8,7 @@ ALMOST = 99
 
 def progress_percent(working: Working) -> int:
     """Percent of the way, 0 to 99, never less than before; a `foreach` counts by the share of its items."""
-    place = working.places.get("")
-    if place is None:
-        return 0
+    place = working.places[""]
     ahead = place.reachable()
     done = (place.done & ~ahead).bit_count()
     share = sum(_share(working, step_id) for step_id in working.open_foreach)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from zlib import crc32
 
+from workflow_engine.engine.apply import carried_error
 from workflow_engine.engine.conditions import Choice, all_holding, first_holding, token_puts
 from workflow_engine.engine.expressions import Template
 from workflow_engine.engine.graph import WAIT_TYPES, Edge, NodeSpec
@@ -21,7 +22,13 @@ from workflow_engine.engine.joins import (
 )
 from workflow_engine.engine.variables import Evaluator, StepFault
 from workflow_engine.engine.working import Place, Working
-from workflow_engine.models.duration import DurationInvalid, TimestampInvalid, parse_duration, parse_timestamp
+from workflow_engine.models.duration import (
+    DURATION_MAX_S,
+    DurationInvalid,
+    TimestampInvalid,
+    parse_duration,
+    parse_timestamp,
+)
 from workflow_engine.models.effect import CloseTask, Dispatch, Effect, OpenTask, Withdraw
 from workflow_engine.models.event import (
     AnyFact,
@@ -41,10 +48,14 @@ from workflow_engine.models.event import (
     StepRetrying,
     StepStarted,
 )
-from workflow_engine.models.execution import PendingSignal, Step
+from workflow_engine.models.execution import CANCELLED, COMPLETED, FAILED, PendingSignal, Step
 from workflow_engine.models.instant import MICROSECONDS, rfc3339
+from workflow_engine.models.json_value import encode_json
 from workflow_engine.models.node import RetryPolicy
 from workflow_engine.models.step import StepError
+
+NOT_ENABLED: Final = "pending"
+"""The status of a step that stands for a deadlocked join: its tokens never sufficed, so it does no work."""
 
 ITEMS_MAX: Final = 1_000_000
 """Items of one `foreach`; `max_steps` counts them too."""
@@ -103,6 +114,7 @@ class Transition:
 def settle(t: Transition) -> None:
     """Fire what can fire, round by round in document order, until nothing moves or the transition is spent."""
     place = t.working.places[""]
+    t.working.look_everywhere()
     while t.end is None:
         if t.is_spent:
             t.is_unfinished = True
@@ -122,12 +134,9 @@ def settle(t: Transition) -> None:
 def _fire_round(t: Transition, place: Place) -> None:
     dirty = sorted(place.dirty)
     place.dirty.clear()
-    for position, index in enumerate(dirty):
+    for index in dirty:
         fire_node(t, place, place.graph.nodes[index])
-        if t.end is not None:
-            return
-        if t.is_spent:
-            place.dirty.update(dirty[position:])
+        if t.end is not None or t.is_spent:
             return
 
 
@@ -166,9 +175,10 @@ def _unblock(t: Transition, place: Place) -> None:
         return
     node = deadlocked_join(place)
     filled, missing = filled_and_missing(place, node)
-    step = _emit_started(t, place, node, Firing(filled))
-    if step is not None:
-        fail_step(t, step, node, deadlock_error(node, missing))
+    if _may_start(t):
+        step_id = _next_step_id(place, node)
+        t.emit(StepStarted(step_id, node.id, NOT_ENABLED, scope=place.key, took=filled))
+        fail_step(t, t.working.state.steps[step_id], node, deadlock_error(node, missing))
 
 
 def deadlock_error(node: NodeSpec, missing: list[Edge]) -> StepError:
@@ -187,6 +197,8 @@ def deadlock_error(node: NodeSpec, missing: list[Edge]) -> StepError:
 
 def start_step(t: Transition, place: Place, node: NodeSpec, fired: Firing, *, is_start: bool = False) -> None:
     """Activate a node: take its tokens and do, ask for, or wait for its work."""
+    if not _may_start(t):
+        return
     if fired.owed:
         t.emit(JoinRoundChanged(node.id, fired.owed, [], place.key))
     if node.foreach is not None:
@@ -201,14 +213,6 @@ def _next_step_id(place: Place, node: NodeSpec) -> str:
     return f"{place.key}{node.id}.{place.scope.ordinals.get(node.id, 0) + 1}"
 
 
-def _caught(place: Place, fired: Firing) -> str | None:
-    for index in reversed(fired.took):
-        edge = place.graph.edges[index]
-        if edge.is_error:
-            return edge.source_id
-    return None
-
-
 def _emit_started(
     t: Transition,
     place: Place,
@@ -219,15 +223,12 @@ def _emit_started(
     parent: Step | None = None,
     index: int | None = None,
 ) -> Step | None:
-    """Record the start, with the evaluated input; None when the execution's steps are used up.
+    """Record the start, with the evaluated input.
 
-    An input that can't be evaluated is an error of the step, which has started all the same.
+    None when that can't be evaluated: an error of the step, which has started and failed.
     """
-    if not _may_start(t):
-        return None
     step_id = _next_step_id(place, node) if parent is None else f"{parent.step_id}:{index}"
-    caught = _caught(place, fired)
-    error = place.scope.views[caught]["error"] if caught is not None else parent.caught if parent is not None else None
+    error = parent.caught if parent is not None else carried_error(place.scope, fired.took)
     fields, failure = _start_fields(t, place, node, _names_of_step(node, error, parent, index))
     t.emit(
         StepStarted(
@@ -238,7 +239,6 @@ def _emit_started(
             is_start=is_start,
             parent=parent.step_id if parent is not None else None,
             index=index,
-            caught=caught,
             **fields,
         )
     )
@@ -263,12 +263,14 @@ def _start_fields(
 
 
 def _may_start(t: Transition) -> bool:
+    """Whether one more step may start; if not, the execution has failed."""
     t.steps_started += 1
     limit = t.working.limits.max_steps
     if t.working.state.steps_started < limit:
         return True
     message = f"the execution has started {limit} steps, which is all that max_steps allows"
-    fail_execution(t, {"type": "limit_exceeded", "message": message, "details": {"limit": "max_steps", "max": limit}})
+    details = {"limit": "max_steps", "max": limit}
+    fail_execution(t, execution_error(StepError("limit_exceeded", message, details)))
     return False
 
 
@@ -333,10 +335,17 @@ def _wait_fields(t: Transition, place: Place, node: NodeSpec, extra: Mapping[str
         fields["due_at"] = parse_timestamp(arguments["until"])
     else:
         waiting_for["name"] = fields["signal"] = str(arguments["signal"])
-    until = fields.get("due_at") or fields["timeout_at"]
+    until = fields.get("due_at", fields["timeout_at"])
     if until is not None:
-        waiting_for["until"] = rfc3339(until)
+        waiting_for["until"] = _shown_instant(until)
     return {**fields, "waiting_for": waiting_for}
+
+
+def _shown_instant(at: int) -> str:
+    try:
+        return rfc3339(at)
+    except (ValueError, OverflowError, OSError):
+        raise TimestampInvalid("the instant lies outside of the years 1 to 9999 in UTC") from None
 
 
 def _human_fields(t: Transition, place: Place, node: NodeSpec, extra: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -397,7 +406,7 @@ def signal_matches(t: Transition, step: Step, node: NodeSpec, signal: PendingSig
 def run_pure(t: Transition, place: Place, node: NodeSpec, step: Step) -> None:
     """Do the work of a pure node."""
     try:
-        arguments = t.evaluator.value(node.arguments, place, names_of(t, node, step))
+        arguments = _pure_arguments(t, place, node, names_of(t, node, step))
     except StepFault as failure:
         fail_step(t, step, node, StepError(failure.type, str(failure)))
         return
@@ -414,50 +423,66 @@ def run_pure(t: Transition, place: Place, node: NodeSpec, step: Step) -> None:
             complete_step(t, step, node, None)
 
 
+def _pure_arguments(t: Transition, place: Place, node: NodeSpec, extra: Mapping[str, Any] | None) -> Any:
+    """The evaluated `with`; what a template made of the fields of `end` and `fail` has to fit them."""
+    arguments = t.evaluator.value(node.arguments, place, extra)
+    if node.arguments.is_constant or node.type not in ("end", "fail"):
+        return arguments
+    message = arguments.get("message", "")
+    if type(message) is not str:
+        arguments = {**arguments, "message": "" if message is None else encode_json(message).decode()}
+    if node.type == "fail":
+        error_type = arguments.get("type", "failed")
+        _check_argument(node, "type", type(error_type) is str and error_type != "", "text that is not empty")
+    else:
+        statuses = (COMPLETED, FAILED, CANCELLED)
+        _check_argument(node, "status", arguments.get("status", COMPLETED) in statuses, "one of " + ", ".join(statuses))
+        _check_argument(node, "terminate", type(arguments.get("terminate", False)) is bool, "true or false")
+    return arguments
+
+
+def _check_argument(node: NodeSpec, name: str, is_right: bool, expected: str) -> None:
+    if not is_right:
+        raise StepFault("expression_error", f"`{name}` of {node.id} must give {expected}")
+
+
 # --- foreach
 
 
 def _start_foreach(t: Transition, place: Place, node: NodeSpec, fired: Firing, *, is_start: bool) -> None:
-    if not _may_start(t):
-        return
     step_id = _next_step_id(place, node)
-    caught = _caught(place, fired)
-    extra = _names_of_step(node, place.scope.views[caught]["error"] if caught is not None else None, None, None)
-    items: list[Any] = []
-    failure = None
-    try:
-        items = foreach_items(t, place, node, extra)
-    except StepFault as failed:
-        failure = StepError(failed.type, str(failed))
-    t.emit(
-        StepStarted(
-            step_id,
-            node.id,
-            "processing",
-            scope=place.key,
-            took=fired.took,
-            is_start=is_start,
-            caught=caught,
-            items=items,
-        )
-    )
+    extra = _names_of_step(node, carried_error(place.scope, fired.took), None, None)
+    fields, failure = _foreach_fields(t, place, node, extra)
+    t.emit(StepStarted(step_id, node.id, "processing", scope=place.key, took=fired.took, is_start=is_start, **fields))
     step = t.working.state.steps[step_id]
     if failure is not None:
         fail_step(t, step, node, failure)
-    elif not items:
+    elif not step.items:
         t.working.parents.pop()
         complete_foreach(t, step, node)
 
 
+def _foreach_fields(
+    t: Transition, place: Place, node: NodeSpec, extra: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], StepError | None]:
+    """What a `foreach` begins with, fixed for all of it: items and concurrency; and why it can't, if so."""
+    try:
+        return {
+            "items": foreach_items(t, place, node, extra),
+            "concurrency": concurrency_of(t, place, node, extra),
+        }, None
+    except StepFault as failed:
+        return {"items": []}, StepError(failed.type, str(failed))
+
+
 def foreach_items(t: Transition, place: Place, node: NodeSpec, extra: Mapping[str, Any] | None) -> list[Any]:
-    """The list that a `foreach` goes through; its concurrency is looked at too, so that both fail at the start."""
+    """The list that a `foreach` goes through."""
     assert node.foreach is not None
     items = t.evaluator.value(node.foreach.items, place, extra)
     if not isinstance(items, list):
         raise StepFault("expression_error", f"`foreach.items` of {node.id} must give a list, not {json_type(items)}")
     if len(items) > ITEMS_MAX:
         raise StepFault("limit_exceeded", f"`foreach` of {node.id} has {len(items)} items; {ITEMS_MAX} are allowed")
-    concurrency_of(t, place, node, extra)
     return items
 
 
@@ -485,17 +510,13 @@ def open_items(t: Transition) -> None:
         return
     node = t.working.spec(parent)
     place = t.working.places[parent.scope]
-    try:
-        concurrency = concurrency_of(t, place, node, names_of(t, node, parent))
-    except StepFault as failure:
-        fail_step(t, parent, node, StepError(failure.type, str(failure)))
-        return
-    while parent.next_index < len(parent.items) and parent.open < concurrency:
+    while parent.next_index < len(parent.items) and parent.open < parent.concurrency:
         if t.is_spent:
             parents.appendleft(step_id)
             return
-        index = parent.next_index
-        step = _emit_started(t, place, node, Firing([]), parent=parent, index=index)
+        if not _may_start(t):
+            return
+        step = _emit_started(t, place, node, Firing([]), parent=parent, index=parent.next_index)
         if t.end is not None or step_id not in t.working.state.steps:
             return
         if step is not None:
@@ -614,7 +635,11 @@ def _emit_completed(
 ) -> None:
     is_item = step.parent is not None
     ends_path = not is_item and not puts
-    is_kept = node.keeps_output or (t.working.graph.output is None and (ends_path or (is_item and node.may_end_path)))
+    scope = t.working.places[step.scope].scope
+    is_kept = node.keeps_output or (
+        t.working.graph.output is None
+        and (ends_path or (is_item and node.may_end_path) or (not is_item and node.id in scope.ended))
+    )
     end_status = end.get("status", "completed") if end is not None else None
     fact = StepCompleted(
         step.step_id,
@@ -631,7 +656,7 @@ def _emit_completed(
     )
     t.emit(fact)
     if end is not None and end.get("terminate") is True:
-        _end_now(t, end_status or "completed", end.get("message"))
+        _end_now(t, node, end_status or COMPLETED, end.get("message"))
     elif step.parent is not None:
         _item_over(t, step.parent)
 
@@ -663,7 +688,8 @@ def next_attempt_at(
         return None
     spread = crc32(f"{execution_id}/{step.step_id}/{step.generation}/{step.attempt}".encode()) / 2**32 * 2 - 1
     delay_s = back_off_s(policy, step.attempt) * (1 + policy.jitter * spread)
-    return now + int(max(delay_s, error.retry_after_s or 0.0) * MICROSECONDS)
+    floor_s = min(error.retry_after_s or 0.0, DURATION_MAX_S)
+    return now + int(max(delay_s, floor_s) * MICROSECONDS)
 
 
 def back_off_s(policy: RetryPolicy, attempt: int) -> float:
@@ -704,7 +730,6 @@ def fail_step(t: Transition, step: Step, node: NodeSpec, error: StepError) -> No
     if caught is None:
         fail_execution(t, value, step)
         return
-    _close_children(t, step, "its foreach failed")
     _emit_caught(t, step, node, value, caught)
 
 
@@ -733,7 +758,8 @@ def _emit_caught(t: Transition, step: Step, node: NodeSpec, value: ErrorValue, c
     choice, puts = caught
     if any(record["when"] is not None for record in choice.looked_at):
         _emit_decision(t, step, node, choice)
-    t.emit(StepFailed(step.step_id, value, step.attempt, puts, choice.taken[0].target_id))
+    target_id = t.working.places[step.scope].graph.edges[puts[0][0]].target_id if puts else None
+    t.emit(StepFailed(step.step_id, value, step.attempt, puts, target_id))
 
 
 def _fail_item(t: Transition, step: Step, node: NodeSpec, value: ErrorValue) -> None:
@@ -808,51 +834,55 @@ def complete_execution(t: Transition, place: Place) -> None:
     if place.scope.end_status == "cancelled":
         t.end = ExecutionCancelled(place.scope.end_message or "an end node ended the execution as cancelled")
     elif place.scope.end_status == "failed":
-        t.end = ExecutionFailed(end_error(place.scope.end_message, place.scope.ended))
+        t.end = ExecutionFailed(end_error(place.scope.end_message, place.scope.end_node))
     else:
         _complete_with_output(t, place)
 
 
-def end_error(message: str | None, ended: list[str]) -> ErrorValue:
-    """The error of an execution that an `end` node ended as failed."""
-    node = ended[-1] if ended else None
+def execution_error(error: StepError, node: str | None = None) -> ErrorValue:
+    """An error of the execution itself, which no step had, in the form that all errors have."""
     return {
-        "type": "failed",
-        "message": message or "an end node ended the execution as failed",
-        "details": None,
+        "type": error.type,
+        "message": error.message,
+        "details": error.details,
         "node": node,
         "step_id": None,
-        "attempt": 1,
+        "attempt": None,
     }
+
+
+def end_error(message: str | None, node: str | None) -> ErrorValue:
+    """The error of an execution that an `end` node ended as failed."""
+    return execution_error(StepError("failed", message or "an end node ended the execution as failed"), node)
 
 
 def _complete_with_output(t: Transition, place: Place) -> None:
     template = t.working.graph.output
+    t.evaluator.steps(place).show_ended()
     try:
         output = default_output(place) if template is None else t.evaluator.value(template, place)
     except StepFault as failure:
-        message = f"the execution's `output` fails: {failure}"
-        t.end = ExecutionFailed({"type": failure.type, "message": message, "details": None})
+        t.end = ExecutionFailed(execution_error(StepError(failure.type, f"the execution's `output` fails: {failure}")))
         return
     t.end = ExecutionCompleted(output)
 
 
 def default_output(place: Place) -> Any:
-    """The output of the last node that ended a path; a map by node id where several did."""
+    """The output of the last node that ended a path; a map by node id where several did, null where none did."""
     views = place.scope.views
     ended = place.scope.ended
-    if len(ended) == 1:
-        return views[ended[0]]["output"]
+    if len(ended) < 2:
+        return views[ended[0]]["output"] if ended else None
     return {node: views[node]["output"] for node in sorted(ended, key=lambda node: place.graph.by_id[node].index)}
 
 
-def _end_now(t: Transition, status: str, message: str | None) -> None:
+def _end_now(t: Transition, node: NodeSpec, status: str, message: str | None) -> None:
     """An `end` node with `terminate`: everything else is withdrawn and no error connection is asked."""
     cancel_all(t, "an end node ended the execution")
     place = t.working.places[""]
-    if status == "failed":
-        t.end = ExecutionFailed(end_error(message, place.scope.ended))
-    elif status == "cancelled":
+    if status == FAILED:
+        t.end = ExecutionFailed(end_error(message, node.id))
+    elif status == CANCELLED:
         t.end = ExecutionCancelled(message or "an end node ended the execution")
     else:
         _complete_with_output(t, place)
@@ -872,29 +902,22 @@ def reopen_steps(t: Transition) -> None:
 def _reopen_step(t: Transition, step: Step) -> None:
     node = t.working.spec(step)
     place = t.working.places[step.scope]
-    error = step.error
     failure = None
     fields: dict[str, Any] = {"status": "waiting" if node.type in WAIT_TYPES else "processing"}
     is_parent = step.items is not None
-    if error is not None and error["type"] == "deadlock":
-        failure = StepError(error["type"], error["message"], error["details"])
+    if step.status == NOT_ENABLED and step.error is not None:
+        fields["status"] = NOT_ENABLED
+        failure = StepError(step.error["type"], step.error["message"], step.error["details"])
     elif step.is_failed and not is_parent:
         fields, failure = _start_fields(t, place, node, names_of(t, node, step))
         fields["is_fresh"] = True
     elif step.is_failed and step.next_index == 0:
-        fields["items"], failure = _items_again(t, place, node, step)
-        fields["is_fresh"] = True
+        made, failure = _foreach_fields(t, place, node, names_of(t, node, step))
+        fields.update(made, is_fresh=True)
     t.emit(StepReopened(step.step_id, **fields))
     if failure is not None:
         fail_step(t, step, node, failure)
     elif not is_parent:
         _begin(t, place, node, step)
-    elif not step.items:
+    elif step.finished >= len(step.items or ()):
         complete_foreach(t, step, node)
-
-
-def _items_again(t: Transition, place: Place, node: NodeSpec, step: Step) -> tuple[list[Any], StepError | None]:
-    try:
-        return foreach_items(t, place, node, names_of(t, node, step)), None
-    except StepFault as failed:
-        return [], StepError(failed.type, str(failed))

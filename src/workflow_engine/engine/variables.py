@@ -1,6 +1,7 @@
 """What expressions see: the names in scope, and the variables as a transition changes them."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from workflow_engine.engine.expressions import (
@@ -19,6 +20,10 @@ NEVER_ACTIVATED: Mapping[str, Any] = {"status": "pending", "output": None, "erro
 """What `steps.<node>` shows before the node was ever activated: a branch that was not taken makes no expression
 fail.
 """
+
+
+SKIPPED: Mapping[str, Any] = {**NEVER_ACTIVATED, "status": "skipped"}
+"""The same once the scope has ended."""
 
 
 class StepFault(Exception):
@@ -40,10 +45,11 @@ class StepViews(Mapping[str, Any]):
     decided.
     """
 
-    __slots__ = ("_completing", "_place", "_view")
+    __slots__ = ("_absent", "_completing", "_place", "_view")
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._absent = NEVER_ACTIVATED
         self._completing: str | None = None
         self._view: Mapping[str, Any] = NEVER_ACTIVATED
 
@@ -69,14 +75,18 @@ class StepViews(Mapping[str, Any]):
         """Read nothing but facts again."""
         self._completing = None
 
+    def show_ended(self) -> None:
+        """The scope has ended: a node without an activation was skipped."""
+        self._absent = SKIPPED
+
     def __getitem__(self, node: str) -> Any:
         if node == self._completing:
             return self._view
         view = self._place.scope.views.get(node)
         if view is not None:
-            return view
+            return MappingProxyType(view)  # what an expression takes out of it is a copy: the view goes on changing
         if node in self._place.graph.by_id:
-            return NEVER_ACTIVATED
+            return self._absent
         raise KeyError(node)
 
     def __iter__(self) -> Iterator[str]:
@@ -97,6 +107,10 @@ class Variables:
         self.current: dict[str, Any] = state.variables
         self.changed: dict[str, Any] = {}
         self._undo: list[tuple[str, Any, Any]] = []
+
+    def begin(self, values: dict[str, Any]) -> None:
+        """The execution begins with these."""
+        self.current = dict(values)
 
     def assign(self, values: Mapping[str, Any]) -> None:
         """Set several variables at once; the state itself stays as it is until the fact is applied."""
@@ -157,7 +171,8 @@ class Evaluator:
         """Every name in scope and its value; `extra` holds those of the moment (`error`, `output`, `item`, ...)."""
         if self._names is None:
             self._names = self._common_names()
-        names = {**self._names, "vars": self.variables.current, "steps": self.steps(place)}
+        # A proxy, so that `${ vars }` gives a copy: a value must not change with the assignments that follow it.
+        names = {**self._names, "vars": MappingProxyType(self.variables.current), "steps": self.steps(place)}
         if extra:
             names.update(extra)
         return names

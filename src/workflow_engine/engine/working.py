@@ -5,7 +5,8 @@ fact in constant time, so that no decision has to look through the whole state.
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from typing import Final
 
 from workflow_engine.engine.apply import apply
 from workflow_engine.engine.graph import Graph, NodeSpec, bits
@@ -23,6 +24,9 @@ from workflow_engine.models.event import (
 )
 from workflow_engine.models.execution import ExecutionState, Scope, Step
 from workflow_engine.models.limits import Limits
+
+TIMERS_MIN: Final = 64
+"""Timers below which those that no longer hold are not swept out; a step has three at most."""
 
 
 class Place:
@@ -52,7 +56,14 @@ class Place:
             self.put(connection, count)
         for node in scope.starts:
             self.add(graph.by_id[node].index, 1)
-            self.dirty.add(graph.by_id[node].index)
+        self.look_everywhere()
+
+    def look_everywhere(self) -> None:
+        """Look at every node with a token before it or a debt: what a fold of the log would give."""
+        by_id = self.graph.by_id
+        self.dirty = set(self.waiting)
+        self.dirty.update(by_id[node].index for node in self.scope.starts)
+        self.dirty.update(by_id[node].index for node in self.scope.owed)
 
     def add(self, node: int, count: int) -> None:
         """Put load on a node."""
@@ -103,6 +114,7 @@ class Working:
 
     __slots__ = (
         "clock_waits",
+        "foreach_opened",
         "graph",
         "input_waits",
         "io_steps",
@@ -123,7 +135,8 @@ class Working:
         self.clock_waits = 0
         self.input_waits = 0
         self.parents: deque[str] = deque()
-        self.open_foreach: dict[str, None] = {}
+        self.foreach_opened = 0
+        self.open_foreach: dict[str, int] = {}
         self.signal_waits: dict[str, dict[str, None]] = {}
         self.timers: list[tuple[int, str, str]] = []
         self.rebuild()
@@ -143,6 +156,14 @@ class Working:
             heappush(self.timers, (state.start_at, "", "start"))
         if state.timeout_at is not None:
             heappush(self.timers, (state.timeout_at, "", "execution"))
+
+    def look_everywhere(self) -> None:
+        """Begin a transition's rounds as a process would that has just folded the log: who holds it must not matter."""
+        for place in self.places.values():
+            place.look_everywhere()
+        if len(self.parents) > 1:
+            still_open = (step_id for step_id in self.parents if step_id in self.open_foreach)
+            self.parents = deque(sorted(still_open, key=self.open_foreach.__getitem__))
 
     def spec(self, step: Step) -> NodeSpec:
         """The compiled node of a step."""
@@ -192,7 +213,8 @@ class Working:
             self.places[step.scope].add(spec.index, 1)
         if step.items is not None:
             self.parents.append(step.step_id)
-            self.open_foreach[step.step_id] = None
+            self.open_foreach[step.step_id] = self.foreach_opened
+            self.foreach_opened += 1
         elif spec.is_io:
             self.io_steps += 1
         elif step.signal is not None or spec.type == "human":
@@ -211,6 +233,9 @@ class Working:
             heappush(self.timers, (step.timeout_at, step.step_id, "timeout"))
         if step.retry_at is not None:
             heappush(self.timers, (step.retry_at, step.step_id, "retry"))
+        if len(self.timers) > TIMERS_MIN + 6 * len(self.state.steps):
+            self.timers = [timer for timer in self.timers if self.is_armed(*timer)]
+            heapify(self.timers)
 
     def _closed(self, step: Step) -> None:
         spec = self.spec(step)
@@ -238,7 +263,7 @@ class Working:
         if kind == "execution":
             return state.timeout_at == at and not state.is_terminal
         step = state.steps.get(step_id)
-        if step is None:
+        if step is None or (kind == "retry" and state.is_operator_paused):  # resuming arms it again
             return False
         return at == (step.due_at if kind == "due" else step.timeout_at if kind == "timeout" else step.retry_at)
 

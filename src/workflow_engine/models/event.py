@@ -64,8 +64,8 @@ class StepStarted(Fact, tag="step_started", frozen=True):
     timeout_at: int | None = None
     timeout_s: float | None = None
     signal: str | None = None
-    caught: str | None = None
     items: list[Any] | None = None
+    concurrency: int = 1
 
 
 class StepReopened(Fact, tag="step_reopened", frozen=True):
@@ -87,6 +87,7 @@ class StepReopened(Fact, tag="step_reopened", frozen=True):
     timeout_s: float | None = None
     signal: str | None = None
     items: list[Any] | None = None
+    concurrency: int = 1
 
 
 class StepAttempted(Fact, tag="step_attempted", frozen=True):

@@ -33,8 +33,8 @@ class Step(msgspec.Struct, omit_defaults=True):
     """An active activation of a node, or one that a retry can reopen.
 
     `generation` counts operator retries: a result that names another generation or attempt is stale. `index` and
-    `parent` are set for an item of a `foreach`; `items`, `next_index`, `open`, `finished` and `results` belong to the
-    `foreach` step itself, whose results are kept by item, in whatever order they come.
+    `parent` are set for an item of a `foreach`; `items`, `concurrency`, `next_index`, `open`, `finished` and `results`
+    belong to the `foreach` step itself, whose results are kept by item, in whatever order they come.
     """
 
     step_id: str
@@ -56,6 +56,7 @@ class Step(msgspec.Struct, omit_defaults=True):
     signal: str | None = None
     error: ErrorValue | None = None
     items: list[Any] | None = None
+    concurrency: int = 1
     next_index: int = 0
     open: int = 0
     finished: int = 0
@@ -66,17 +67,20 @@ class Step(msgspec.Struct, omit_defaults=True):
 class Scope(msgspec.Struct, omit_defaults=True):
     """Where control stands in one scope: tokens by connection, activations by node, what expressions can read.
 
-    `views` hold, per activated node, what `steps.<node>` shows: `{status, output, error, attempt, count}`.
+    `views` hold, per activated node, what `steps.<node>` shows: `{status, output, error, attempt, count}`. `errors` are
+    those that the tokens of error connections carry: pairs of a number of tokens and their error, in the tokens' order.
     """
 
     starts: list[str] = []
     tokens: dict[int, int] = {}
+    errors: dict[int, list[tuple[int, ErrorValue]]] = {}
     ordinals: dict[str, int] = {}
     views: dict[str, dict[str, Any]] = {}
     owed: dict[str, list[int]] = {}
     ended: list[str] = []
     end_status: str | None = None
     end_message: str | None = None
+    end_node: str | None = None
     withdrawn_tokens: dict[int, int] = {}
     withdrawn_starts: list[str] = []
 
