@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 from cli_command import Held, Ran
+from served import Served
 
 from workflow_engine.cli.entry import main
 
@@ -46,3 +47,18 @@ def hold() -> Iterator[Callable[..., Held]]:
         if one.process.poll() is None:
             one.process.kill()
         one.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all; each test has workflows of its own."""
+    served = Served(tmp_path_factory.mktemp("served"))
+    yield served
+    served.end()
+
+
+@pytest.fixture
+def remote(cli: Callable[..., Ran], server: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    """Run the command in this process; `WORKFLOW_ENGINE_URL` names the server."""
+    monkeypatch.setenv("WORKFLOW_ENGINE_URL", server.url)
+    return cli

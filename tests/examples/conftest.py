@@ -1,6 +1,7 @@
 """Ways to run an example on a database of its own."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,15 @@ from example_runs import EXAMPLES, Command, Ended, Execute, load_functions, run_
 
 from workflow_engine import Engine
 from workflow_engine.config.settings import Settings
+from workflow_engine.steps.function_registry import functions
+
+
+@pytest.fixture(autouse=True)
+def functions_of_one_example() -> Iterator[None]:
+    """`@function` registers for the whole process: each example starts without what other tests registered."""
+    before, functions._by_name = functions._by_name, {}
+    yield
+    functions._by_name = before
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Annotated, Final
 import typer
 
 from workflow_engine import __version__
-from workflow_engine.cli import db, executions, graph, run, serve, validate
-from workflow_engine.cli.failure import EXIT_BUG, EXIT_COMPLETED, EXIT_REFUSED, CommandFailed
+from workflow_engine.cli import db, executions, graph, publish, run, serve, signal, start, validate
+from workflow_engine.cli.failure import EXIT_BUG, EXIT_COMPLETED, CommandFailed
 from workflow_engine.cli.options import Json, output_of
 from workflow_engine.cli.output import Output
 from workflow_engine.models.errors import InvariantViolated, WorkflowEngineError
@@ -42,7 +42,7 @@ def _build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for commands in (run, validate, graph, executions, serve, db):
+    for commands in (run, validate, graph, serve, publish, start, signal, executions, db):
         commands.register(app)
     app.command("version", help="Print the version.")(_version)
     return app
@@ -97,7 +97,7 @@ def _report(error: Exception, output: Output, *, is_debug: bool) -> int:
         _tell(failure, output)
     if output.is_json:
         output.json(failure.to_dict())
-    return EXIT_BUG if failure.code == "internal" else EXIT_REFUSED
+    return failure.exit_code
 
 
 def _failure_of(error: Exception) -> CommandFailed:
@@ -108,6 +108,7 @@ def _failure_of(error: Exception) -> CommandFailed:
     return CommandFailed(
         f"an error in the workflow engine: {type(error).__name__}: {error}",
         code="internal",
+        exit_code=EXIT_BUG,
         hint="the same command with --debug shows the traceback; an execution that had started can be resumed",
     )
 

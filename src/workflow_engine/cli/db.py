@@ -13,9 +13,7 @@ Target = Annotated[Path, typer.Argument(metavar="PATH", help="The file to make; 
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands."""
-    group = typer.Typer(
-        name="db", help="Care for the database.", no_args_is_help=True, rich_markup_mode=None
-    )
+    group = typer.Typer(name="db", help="Care for the database.", no_args_is_help=True, rich_markup_mode=None)
     group.command("upgrade", help="Bring the schema up to date, as `serve` and `run` do by themselves.")(upgrade)
     group.command("backup", help="Copy the database to one file, also while a server works on it.")(backup)
     app.add_typer(group)

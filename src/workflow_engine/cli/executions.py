@@ -1,47 +1,54 @@
-"""`executions`: what a database holds, read beside whoever writes to it."""
+"""`executions`: what a server has, or what a database holds, read beside whoever writes to it."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_engine.cli import arguments
+from workflow_engine.cli import arguments, control, watch
+from workflow_engine.cli.ending import status_text
 from workflow_engine.cli.failure import CommandFailed
-from workflow_engine.cli.options import Db, ExecutionId, Json, output_of, prepared_settings
+from workflow_engine.cli.options import ExecutionId, Json, output_of, prepared_settings
+from workflow_engine.cli.remote import Server, Tenant, Token, Url
 from workflow_engine.cli.text import duration, table, visible
 
 if TYPE_CHECKING:
+    from workflow_engine.client import Client
     from workflow_engine.store import ExecutionRow
 
 HELP = """
-Look at the executions of a database, also while another process works on it.
+Look at executions, follow and steer them.
+
+They are those of a server (--url, WORKFLOW_ENGINE_URL, else http://127.0.0.1:8000). `list` and `show` read a database
+instead with --db, also while another process works on it.
 
 \b
 Examples:
-  workflow-engine executions list --db order.db --status failed
+  workflow-engine executions list --status failed
+  workflow-engine executions watch order-7
+  workflow-engine executions cancel order-7 --reason 'ordered twice'
   workflow-engine executions show order-7 --db order.db
 """
 
 LIST_HELP = """
-List executions, newest first.
+List executions, newest first: of a server, or with --db of a database.
 
-Without --db the configured database (WORKFLOW_ENGINE_DATABASE_URL) is read. --json prints {items, next_cursor}.
+--json prints {items, next_cursor}.
 
 \b
 Examples:
-  workflow-engine executions list --db order.db
-  workflow-engine executions list --workflow order --status paused --label team=finance --json
+  workflow-engine executions list --workflow order --status paused --label team=finance
+  workflow-engine executions list --db order.db --json | jq -r '.items[].execution_id'
 """
 
 SHOW_HELP = """
-Show one execution with its steps so far.
+Show one execution with its steps so far: of a server, or with --db of a database.
 
---db may be left out where `run` chose the database. --json prints the execution with `steps` and, where people or
-signals must come, `waiting_for`.
+--json prints the execution with `steps`; of a database also, where people or signals must come, `waiting_for`.
 
 \b
 Examples:
-  workflow-engine executions show order-7 --db order.db
+  workflow-engine executions show order-7
   workflow-engine executions show order-7 --db order.db --json | jq '.steps[] | select(.status == "failed")'
 """
 
@@ -49,8 +56,11 @@ STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 STEPS_SHOWN_MAX = 100
 """Steps that the table for people shows; JSON has them all."""
 
-Tenant = Annotated[str, typer.Option("--tenant", metavar="T", help="Whose executions.")]
 TENANT = "default"
+
+Db = Annotated[
+    str | None, typer.Option("--db", metavar="FILE", help="Ask no server: read this file or sqlite:/// URL.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -58,6 +68,8 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     group.command("list", help=LIST_HELP)(list_)
     group.command("show", help=SHOW_HELP)(show)
+    for commands in (watch, control):
+        commands.register(group)
     app.add_typer(group, name="executions")
 
 
@@ -71,19 +83,54 @@ def list_(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=500, help="At most so many.")] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="The next_cursor of the page before.")] = None,
-    tenant: Tenant = TENANT,
+    url: Url = None,
+    token: Token = None,
+    tenant: Tenant = None,
     json_: Json = False,
 ) -> None:
+    output = output_of(ctx, json_)
+    if status is not None and status not in STATUSES:
+        raise CommandFailed(f"--status {status}: there is no such status", hint=f"one of {', '.join(STATUSES)}")
+    labels = dict(arguments.pair(text, "--label") for text in label or [])
+    server = _server(db, Server(url, token, tenant))
+    if db is not None:
+        page = _local_page(db, tenant or TENANT, workflow, status, labels, limit, cursor)
+    else:
+        filters = {"workflow_id": workflow, "status": status, "limit": str(limit), "cursor": cursor}
+        query = [(name, value) for name, value in filters.items() if value is not None]
+        query += [("label", f"{key}:{value}") for key, value in labels.items()]
+        page = server.call(lambda client: client.executions(query))
+    if output.is_json:
+        output.json(page)
+        return
+    heads = ["EXECUTION", "WORKFLOW", "STATUS", "PROGRESS", "CREATED"]
+    output.text(table(heads, [_line(item) for item in page["items"]]))
+    if page["next_cursor"] is not None:
+        output.note(f"there may be more: --cursor {page['next_cursor']}")
+
+
+def _server(db: str | None, server: Server) -> Server:
+    if db is not None and server.is_given:
+        raise CommandFailed("--db reads a database, --url and --token ask a server", hint="leave one of them out")
+    return server
+
+
+def _local_page(
+    db: str,
+    tenant: str,
+    workflow: str | None,
+    status: str | None,
+    labels: dict[str, str],
+    limit: int,
+    cursor: str | None,
+) -> dict[str, Any]:
     from workflow_engine.cli.databases import existing_database
     from workflow_engine.cli.session import run_on_loop
     from workflow_engine.store import Store
 
-    output, settings = output_of(ctx, json_), prepared_settings()
-    if status is not None and status not in STATUSES:
-        raise CommandFailed(f"--status {status}: there is no such status", hint=f"one of {', '.join(STATUSES)}")
-    labels = dict(arguments.pair(text, "--label") for text in label or [])
+    prepared_settings()
     before = _cursor_read(cursor) if cursor is not None else None
-    url = existing_database(db) if db is not None else settings.database_url
+    url = existing_database(db)
 
     async def rows() -> "list[ExecutionRow]":
         store = await Store.open(url, read_only=True)
@@ -95,13 +142,10 @@ def list_(
             await store.close()
 
     found = run_on_loop(rows)
-    next_cursor = _cursor(found[-1]) if len(found) == limit else None
-    if output.is_json:
-        output.json({"items": [_item(row) for row in found], "next_cursor": next_cursor})
-        return
-    output.text(table(["EXECUTION", "WORKFLOW", "STATUS", "PROGRESS", "CREATED"], [_line(row) for row in found]))
-    if next_cursor is not None:
-        output.note(f"there may be more: --cursor {next_cursor}")
+    return {
+        "items": [_item(row) for row in found],
+        "next_cursor": _cursor(found[-1]) if len(found) == limit else None,
+    }
 
 
 def _item(row: "ExecutionRow") -> dict[str, Any]:
@@ -124,11 +168,10 @@ def _item(row: "ExecutionRow") -> dict[str, Any]:
     }
 
 
-def _line(row: "ExecutionRow") -> list[str]:
-    item = _item(row)
-    status = f"{row.status} ({row.reason})" if row.reason else row.status
-    version = f"{row.workflow_id} v{row.version}"
-    return [row.execution_id, version, status, f"{row.progress} %", item["created_at"][:19].replace("T", " ")]
+def _line(item: dict[str, Any]) -> list[str]:
+    version = f"{item['workflow_id']} v{item['version']}"
+    created_at = item["created_at"][:19].replace("T", " ")
+    return [item["execution_id"], version, status_text(item), f"{item['progress_percentage']} %", created_at]
 
 
 def _cursor(row: "ExecutionRow") -> str:
@@ -147,46 +190,60 @@ def show(
     ctx: typer.Context,
     execution: ExecutionId,
     db: Db = None,
-    tenant: Tenant = TENANT,
+    url: Url = None,
+    token: Token = None,
+    tenant: Tenant = None,
     json_: Json = False,
 ) -> None:
-    from workflow_engine.cli.databases import database_of, existing_database
+    output = output_of(ctx, json_)
+    id_ = arguments.execution_id(execution)
+    server = _server(db, Server(url, token, tenant))
+    if db is not None:
+        resource = _local_execution(db, tenant or TENANT, id_)
+    else:
+        resource = server.call(lambda client: _execution(client, id_))
+    if not output.is_json:
+        _print(output.text, resource)
+        return
+    if not resource.get("waiting_for"):
+        resource.pop("waiting_for", None)
+    output.json(resource)
+
+
+async def _execution(client: "Client", execution_id: str) -> dict[str, Any]:
+    execution = await client.execution(execution_id)
+    return {**execution, "steps": [step async for step in client.steps(execution_id)]}
+
+
+def _local_execution(db: str, tenant: str, execution_id: str) -> dict[str, Any]:
+    from workflow_engine.cli.databases import existing_database
     from workflow_engine.cli.looking import find_execution
     from workflow_engine.cli.session import run_on_loop
     from workflow_engine.cli.steps import steps_of
     from workflow_engine.store import Store
 
-    output = output_of(ctx, json_)
     prepared_settings()
-    id_ = arguments.execution_id(execution)
-    url = existing_database(db or database_of(id_))
+    url = existing_database(db)
 
     async def shown() -> dict[str, Any]:
         store = await Store.open(url, read_only=True)
         try:
-            found = await find_execution(store, tenant, id_)
-            steps = await steps_of(store, tenant, id_, {node.id: node.type for node in found.definition.nodes})
+            found = await find_execution(store, tenant, execution_id)
+            steps = await steps_of(store, tenant, execution_id, {node.id: node.type for node in found.definition.nodes})
             return {**found.resource, "waiting_for": found.waiting_for, "steps": steps}
         finally:
             await store.close()
 
-    resource = run_on_loop(shown)
-    if not output.is_json:
-        _print(output.text, resource)
-        return
-    if not resource["waiting_for"]:
-        del resource["waiting_for"]
-    output.json(resource)
+    return run_on_loop(shown)
 
 
 def _print(say: Any, resource: dict[str, Any]) -> None:
     import msgspec
 
-    status = f"{resource['status']} ({resource['reason']})" if resource["reason"] else resource["status"]
     lines = {
         "execution": resource["execution_id"],
         "workflow": f"{resource['workflow_id']} version {resource['version']}",
-        "status": f"{status}, {resource['progress_percentage']} %",
+        "status": f"{status_text(resource)}, {resource['progress_percentage']} %",
         "started": resource["started_at"],
         "finished": resource["finished_at"],
     }

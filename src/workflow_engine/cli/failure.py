@@ -7,7 +7,7 @@ from workflow_engine.models.problem import Problem
 
 EXIT_COMPLETED: Final = 0
 EXIT_FAILED: Final = 1
-"""The execution failed or was cancelled."""
+"""The execution failed or was cancelled, or the server can't be reached."""
 EXIT_REFUSED: Final = 2
 """The definition, the input, an option, a setting or the database can't be used; nothing was started."""
 EXIT_WAITING: Final = 3
@@ -27,6 +27,7 @@ class CommandFailed(Exception):
         hint: str | None = None,
         problems: Sequence[Problem] = (),
         data: Mapping[str, Any] | None = None,
+        exit_code: int = EXIT_REFUSED,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -35,6 +36,7 @@ class CommandFailed(Exception):
         self.problems = list(problems)
         self.data = dict(data or {})
         """What a `--json` answer tells beside the error, such as the execution's id."""
+        self.exit_code = exit_code
 
     def to_dict(self) -> dict[str, Any]:
         """The one document that `--json` prints in the place of a result."""

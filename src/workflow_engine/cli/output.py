@@ -26,6 +26,8 @@ class Output:
 
     def __init__(self, is_json: bool) -> None:
         self.is_json = is_json
+        self.is_unread = False
+        """Whether nobody reads any more what is printed."""
         self._stdout: TextIO = sys.stdout
         self._document: BinaryIO | None = None
 
@@ -77,3 +79,4 @@ class Output:
         except BrokenPipeError:
             # The reader has seen enough (`| head`): the exit code stands, and no flush at exit complains again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            self.is_unread = True
