@@ -135,3 +135,31 @@ async def test_the_wal_grows_while_a_reader_holds_its_view_and_shrinks_after(
     await wait_until(lambda: store.wal_bytes() <= cap_bytes)
     assert await outcomes(store, [later("e1", 12)]) == [None]
     await store.close()
+
+
+async def test_a_reader_that_never_ends_cannot_make_the_wal_fill_the_disk(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cap_bytes = 4 * 1024 * 1024
+    monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", 1024 * 1024)
+    monkeypatch.setattr(database, "WAL_BYTES_CAP", cap_bytes)
+    monkeypatch.setattr(database, "UPKEEP_S", 0.0)
+    monkeypatch.setattr(committer, "TICK_S", 0.01)
+    store = await Store.open(url)
+    await outcomes(store, [first(f"e{position}") for position in range(20)])
+    reader = dbapi2.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM transitions").fetchone()
+    number = 1
+    while not any(results := await outcomes(store, _next(number + 1))):
+        number += 1
+        assert number < 500
+    refusals = [error for error in results if error is not None]
+    assert all(isinstance(error, StoreUnavailable) and "keeps a transaction open" in str(error) for error in refusals)
+    assert store.wal_bytes() < 2 * cap_bytes
+    assert len(await store.log("acme", "e1")) == number
+    reader.execute("COMMIT")
+    reader.close()
+    await wait_until(lambda: store.wal_bytes() <= 1024 * 1024)
+    assert await outcomes(store, _next(number + 1)) == [None] * 20
+    await store.close()

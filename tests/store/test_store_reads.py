@@ -38,14 +38,14 @@ async def test_filters_combine(store: Store) -> None:
     everything = list(range(23, -1, -1))
     assert await ids(workflow_id="w1") == [one for one in everything if one % 2]
     assert await ids(status="failed") == [one for one in everything if one % 3 == 1]
-    assert await ids(label=("team", "blue")) == [one for one in everything if one % 4 == 0]
-    assert await ids(label=("n", "7")) == await ids(label=("n", 7)) == [7]
+    assert await ids(labels={"team": "blue"}) == [one for one in everything if one % 4 == 0]
+    assert await ids(labels={"n": "7"}) == await ids(labels={"n": 7}) == [7]
     assert await ids(since=5, until=8) == [7, 6, 5]
     assert await ids(metadata={"a": "1", "b": "x"}) == [one for one in everything if one % 2]
     assert await ids(metadata={"a": "1", "b": "y"}) == []
-    combined = await ids(label=("team", "red"), metadata={"a": 1}, workflow_id="w1", status="running", limit=2)
+    combined = await ids(labels={"team": "red"}, metadata={"a": 1}, workflow_id="w1", status="running", limit=2)
     assert combined == [21, 15]
-    rest = await ids(label=("team", "red"), metadata={"a": 1}, workflow_id="w1", before=(15, "e15"))
+    rest = await ids(labels={"team": "red"}, metadata={"a": 1}, workflow_id="w1", before=(15, "e15"))
     assert rest == [13, 11, 9, 7, 5, 3, 1]
 
 
@@ -132,7 +132,8 @@ async def test_hot_queries_walk_an_index_and_sort_nothing(store: Store, url: str
     plans = {
         "executions_unfinished": plan(queries._UNFINISHED),
         "tasks_due": plan(queries._DUE),
-        "tasks_by_kind": plan(queries._tasks_sql(False, False, True)),
+        "tasks_by_kind": plan(queries._tasks_sql(False, False, True, 2, True)),
+        "sqlite_autoindex_definitions_1": plan(queries._workflows_sql(1)),
         "executions_by_age": plan(queries._executions_sql(shape, 0)),
         "executions_by_workflow": plan(queries._executions_sql(shape | {"workflow_id"}, 0)),
         "executions_by_status": plan(queries._executions_sql(shape | {"status"}, 0)),
@@ -143,3 +144,45 @@ async def test_hot_queries_walk_an_index_and_sort_nothing(store: Store, url: str
         assert f"INDEX {index}" in text, (index, text)
         assert "TEMP B-TREE" not in text, (index, text)
         assert "SCAN" not in text or "COVERING INDEX" in text, (index, text)
+
+
+async def test_the_log_gives_only_transitions_that_hold_the_bytes_asked_for(store: Store) -> None:
+    await store.commit(first("e1"))
+    for number in range(2, 8):
+        step = "a" if number % 2 else "b"
+        await store.commit(later("e1", number, events=b'[{"step":"%s.%d"}]' % (step.encode(), number)))
+
+    async def numbers(**chosen: object) -> list[int]:
+        return [row.number for row in await store.log("acme", "e1", **chosen)]  # type: ignore[arg-type]
+
+    assert await numbers(holding=b'"step":"a.') == [3, 5, 7]
+    assert await numbers(holding=b'"step":"a.5"') == [5]
+    assert await numbers(holding=b'"step":"a.', after_sequence=6) == [5, 7]
+    assert await numbers(holding=b"nothing") == []
+
+
+async def test_tasks_are_found_by_what_their_data_hold_and_by_when_they_are_due(store: Store) -> None:
+    for position in range(4):
+        who = b'{"who":"%s","status":"waiting"}' % (b"anna" if position % 2 else b"ben")
+        task = TaskRow(f"t{position}", "human", 100 + position, who)
+        await store.commit(first(f"e{position}", created_at=1_000 + position))
+        await store.commit(later(f"e{position}", 2, at=2_000 + position, tasks_put=[task]))
+
+    async def found(**chosen: object) -> list[str]:
+        return [task.task_id for task in await store.tasks("acme", kind="human", **chosen)]  # type: ignore[arg-type]
+
+    assert await found(holding=[b'"anna"']) == ["t1", "t3"]
+    assert await found(holding=[b'"anna"', b'"waiting"'], due_before=103) == ["t1"]
+    assert await found(due_before=102) == ["t0", "t1"]
+    assert await found(holding=[b'"ann"']) == []
+
+
+async def test_a_page_of_tasks_ends_early_where_they_are_large(store: Store) -> None:
+    for position in range(4):
+        task = TaskRow(f"t{position}", "human", None, b"x" * (3 << 20))
+        await store.commit(first(f"e{position}", created_at=1_000 + position))
+        await store.commit(later(f"e{position}", 2, at=2_000 + position, tasks_put=[task]))
+    page = await store.tasks("acme", kind="human")
+    assert [task.task_id for task in page] == ["t0", "t1", "t2"]
+    rest = await store.tasks("acme", kind="human", after=(page[-1].created_at, page[-1].execution_id, "t2"))
+    assert [task.task_id for task in rest] == ["t3"]

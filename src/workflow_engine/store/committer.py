@@ -8,13 +8,15 @@ import asyncio
 import queue
 import secrets
 import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
 from workflow_engine.models.errors import InvariantViolated, LimitExceeded, StoreUnavailable, WorkflowEngineError
+from workflow_engine.models.histogram import GROUP_SIZES, Histogram
 from workflow_engine.store import sqlite
 from workflow_engine.store.batch import Key, landed, write_transitions
 from workflow_engine.store.database import Database
@@ -51,6 +53,18 @@ class Entry:
         self.key = key
         self.size_bytes = size_bytes
         self.error: Exception | None = None
+
+
+class CommitMeasures:
+    """What the writer has done so far; its thread counts, others look."""
+
+    def __init__(self) -> None:
+        self.group_sizes = Histogram(GROUP_SIZES)
+        """Writes in each transaction."""
+        self.seconds = Histogram()
+        """From the begin of a transaction to the end of its sync."""
+        self.failures: Counter[str] = Counter()
+        """Transactions that were not committed, by the code of the error."""
 
 
 class Lines:
@@ -117,6 +131,7 @@ class Committer:
         self._unanswered: set[Entry] = set()
         self._failure: StoreUnavailable | None = None
         self.queued_bytes = 0
+        self.measures = CommitMeasures()
 
     @property
     def queued(self) -> int:
@@ -173,7 +188,7 @@ class Committer:
 
     def _work(self) -> None:
         while True:
-            is_idle = not self._collect()
+            self._collect()
             batch = self._lines.take()
             if batch:
                 self._write(batch)
@@ -181,7 +196,7 @@ class Committer:
                 self._report(self._resolve, batch)
             elif self._is_closing:
                 break
-            self._look_around(is_idle)
+            self._look_around(is_idle=not self._lines and not self._inbox.qsize())
 
     def _report(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -189,16 +204,15 @@ class Committer:
         except RuntimeError:
             pass  # the loop is closed: nobody is left to hear it
 
-    def _collect(self) -> bool:
-        """Move what has arrived into the lines, waiting a tick for the first; whether there is anything to write."""
+    def _collect(self) -> None:
+        """Move what has arrived into the lines, waiting a tick for the first."""
         if not self._lines and not self._is_closing:
             try:
                 self._admit(self._inbox.get(timeout=TICK_S))
             except queue.Empty:
-                return False
+                return
         while len(self._lines) < BATCH_WRITES_MAX and self._inbox.qsize():
             self._admit(self._inbox.get())
-        return bool(self._lines)
 
     def _admit(self, entry: Entry | None) -> None:
         if entry is None:
@@ -208,7 +222,9 @@ class Committer:
 
     def _write(self, batch: list[Entry]) -> None:
         batch.sort(key=lambda entry: entry.key or ("", ""))
+        begun_s = time.perf_counter()
         try:
+            self._database.require_log_room()
             connection = self._connected()
             try:
                 self._transact(connection, batch, _write_together)
@@ -217,6 +233,8 @@ class Committer:
                     raise
                 _roll_back(connection)
                 self._transact(connection, batch, _write_apart)
+            self.measures.group_sizes.observe(len(batch))
+            self.measures.seconds.observe(time.perf_counter() - begun_s)
         except Exception as error:  # noqa: BLE001 - the thread outlives every failure; the callers hear of it
             self._fail(batch, error)
 
@@ -256,12 +274,13 @@ class Committer:
         cause = error if isinstance(error, StoreUnavailable) else sqlite.unavailable(error)
         if cause is None:
             cause = StoreUnavailable(f"the database does not take the write: {error!r}")
+        self.measures.failures[cause.code] += 1
         log.error("store.batch_failed", writes=len(batch), code=cause.code, error=str(error))
         for entry in batch:
             entry.error = cause
         self._disconnect()
 
-    def _look_around(self, is_idle: bool) -> None:
+    def _look_around(self, *, is_idle: bool) -> None:
         try:
             self._database.look_around(self._connected(), is_idle)
         except Exception as error:  # noqa: BLE001 - housekeeping; the next tick tries again

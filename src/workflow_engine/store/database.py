@@ -17,6 +17,9 @@ UPKEEP_S = 1.0
 WAL_BYTES_ALARM = 4 * sqlite.WAL_BYTES_MAX
 """A WAL of this size means that some reader, here or in another process, has held its view for too long."""
 
+WAL_BYTES_CAP = 16 * sqlite.WAL_BYTES_MAX
+"""At this size (1 GiB) no more is written until the reader is gone: better than to fill the disk for everybody."""
+
 WAL_ALARM_S = 60.0
 
 log = structlog.get_logger(__name__)
@@ -31,7 +34,10 @@ class Database:
         self._lock = FileLock(self.path)
         self._identity = (0, 0)
         self._looked_s = 0.0
+        self.wants_checkpoint = False
+        """Set, by the thread that writes, where the file can get smaller."""
         self._alarmed_s = -WAL_ALARM_S
+        self._wal_bytes = 0
 
     def open_writer(self) -> Connection:
         """Lock the file, making it if need be, bring its schema up to date, and give the connection that writes.
@@ -94,6 +100,14 @@ class Database:
             pass
         raise StoreUnavailable(f"{self.path} was moved, replaced or deleted while in use; put it back or restart")
 
+    def require_log_room(self) -> None:
+        """Raise StoreUnavailable while the WAL is as large as it may get, as it was when last looked at."""
+        if self._wal_bytes > WAL_BYTES_CAP:
+            raise StoreUnavailable(
+                f"the write-ahead log has grown to {self._wal_bytes} bytes, because some program keeps a transaction "
+                f"open; end it (lsof {self.path})"
+            )
+
     def look_around(self, connection: Connection, is_idle: bool) -> None:
         """Sample the clock and keep the WAL small; does nothing until a second has passed."""
         now_s = time.monotonic()
@@ -101,9 +115,10 @@ class Database:
             return
         self._looked_s = now_s
         self.clock.sample()
-        wal_bytes = sqlite.wal_bytes(self.path)
-        if is_idle and wal_bytes > sqlite.WAL_BYTES_MAX:
-            sqlite.shrink_wal(connection)
+        self._wal_bytes = wal_bytes = sqlite.wal_bytes(self.path)
+        if is_idle and (wal_bytes > sqlite.WAL_BYTES_MAX or self.wants_checkpoint) and sqlite.shrink_wal(connection):
+            self.wants_checkpoint = False
+            self._wal_bytes = sqlite.wal_bytes(self.path)
         if wal_bytes > WAL_BYTES_ALARM and now_s - self._alarmed_s >= WAL_ALARM_S:
             self._alarmed_s = now_s
             log.warning("store.wal_grows", wal_bytes=wal_bytes, path=str(self.path))

@@ -3,9 +3,10 @@
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 
 from workflow_engine.models.errors import AlreadyExists, NotFound, Outdated
+from workflow_engine.store.records import Publishing
 from workflow_engine.store.schema import definitions, workflows
 from workflow_engine.store.statements import Connection, compiled
 
@@ -28,7 +29,7 @@ class Publication(msgspec.Struct, frozen=True):
 
 _KEY = (workflows.c.tenant_id == bindparam("tenant_id"), workflows.c.workflow_id == bindparam("workflow_id"))
 _LATEST = compiled(
-    select(workflows.c.latest_version, definitions.c.content_hash)
+    select(workflows.c.latest_version, definitions.c.content_hash, definitions.c.created_at)
     .join(
         definitions,
         (definitions.c.tenant_id == workflows.c.tenant_id)
@@ -48,12 +49,12 @@ _UPDATE_WORKFLOW = compiled(
     )
     .where(*_KEY)
 )
-_ARCHIVE = compiled(update(workflows).values(archived=1).where(*_KEY))
+_ARCHIVE = compiled(update(workflows).values(archived=literal_column("1")).where(*_KEY))
 _INSERT_DEFINITION = compiled(insert(definitions))
 
 
-def publish(connection: Connection, publication: Publication, at: int) -> tuple[int, bool]:
-    """Write the next version, or find that the latest has the same content; gives the version and whether it is new.
+def publish(connection: Connection, publication: Publication, at: int) -> Publishing:
+    """Write the next version, or find that the latest has the same content.
 
     An archived workflow comes back to life, unless a new one was expected.
 
@@ -62,7 +63,7 @@ def publish(connection: Connection, publication: Publication, at: int) -> tuple[
         NotFound: an existing one was expected.
         Outdated: another version is the latest.
     """
-    latest, content_hash = _latest(connection, publication)
+    latest, content_hash, created_at = _latest(connection, publication)
     if publication.expected_version not in (None, latest):
         raise Outdated(f"the latest version of {publication.workflow_id!r} is {latest}", version=latest)
     is_new_content = content_hash != publication.content_hash
@@ -70,17 +71,17 @@ def publish(connection: Connection, publication: Publication, at: int) -> tuple[
     _put_workflow(connection, publication, version=version, at=at, exists=latest > 0)
     if is_new_content:
         _insert_definition(connection, publication, version, at)
-    return version, is_new_content
+    return Publishing(version, is_new_content, at if is_new_content else created_at)
 
 
-def _latest(connection: Connection, publication: Publication) -> tuple[int, str | None]:
+def _latest(connection: Connection, publication: Publication) -> tuple[int, str | None, int]:
     key = {"tenant_id": publication.tenant_id, "workflow_id": publication.workflow_id}
     found = connection.execute(_LATEST, key).fetchone()
     if found is None and publication.expected == "existing":
         raise NotFound(f"there is no workflow {publication.workflow_id!r}")
     if found is not None and publication.expected == "new":
         raise AlreadyExists(f"a workflow {publication.workflow_id!r} exists already")
-    return found or (0, None)
+    return found or (0, None, 0)
 
 
 def _put_workflow(connection: Connection, publication: Publication, *, version: int, at: int, exists: bool) -> None:

@@ -1,20 +1,30 @@
 """What is read, and how. Every function takes a connection inside a transaction and sees one consistent state."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, func, literal_column, select, tuple_
+from sqlalchemy import ColumnElement, Integer, LargeBinary, Select, bindparam, func, literal_column, select, tuple_
 
 from workflow_engine.models.errors import NotFound
 from workflow_engine.store.batch import attribute_text, attribute_value
-from workflow_engine.store.records import DefinitionRow, ExecutionRow, LogRow, OutstandingTask, WorkflowRow
+from workflow_engine.store.records import (
+    DefinitionRow,
+    ExecutionRow,
+    LatestDefinition,
+    LogRow,
+    OutstandingTask,
+    WorkflowRow,
+)
 from workflow_engine.store.schema import attributes, definitions, executions, snapshots, tasks, transitions, workflows
-from workflow_engine.store.statements import Connection, WideStatement, compiled, given
+from workflow_engine.store.statements import Connection, Cursor, WideStatement, compiled, given
 
-LIMIT_MAX = 500
-"""Rows in one page of a list."""
+LIMIT_MAX = 501
+"""Rows in one page of a list: 500, and one that says that there are more."""
+
+PAGE_BYTES_MAX = 8 * 1024 * 1024
+"""A page of definitions ends early once it holds this much."""
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
 """A page of the log ends early once it holds this much."""
@@ -23,7 +33,7 @@ _LIMIT = bindparam("limit", type_=Integer)
 _NOTHING: ColumnElement[int] = literal_column("0")
 """An offset that is written out; left to itself the SQLite dialect asks for it as one more parameter."""
 
-Cursor = tuple[int, str]
+Position = tuple[int, str]
 """`created_at` and `execution_id` of the last row of a page."""
 
 
@@ -62,14 +72,27 @@ def find_definition(connection: Connection, tenant_id: str, workflow_id: str, ve
 
 _WORKFLOW_COLUMNS = [workflows.c[name] for name in WorkflowRow.__struct_fields__]
 _WORKFLOW = compiled(select(*_WORKFLOW_COLUMNS).where(*_same(workflows, "tenant_id", "workflow_id")))
-_WORKFLOWS = compiled(
-    select(*_WORKFLOW_COLUMNS)
-    .where(*_same(workflows, "tenant_id"), workflows.c.workflow_id > bindparam("after"))
-    .where(workflows.c.archived == literal_column("0"))
-    .order_by(workflows.c.workflow_id)
-    .limit(_LIMIT)
-    .offset(_NOTHING)
+_of_latest = (
+    (definitions.c.tenant_id == workflows.c.tenant_id)
+    & (definitions.c.workflow_id == workflows.c.workflow_id)
+    & (definitions.c.version == workflows.c.latest_version)
 )
+
+
+@cache
+def _workflows_sql(label_count: int) -> str:
+    labels = [func.instr(workflows.c.labels, bindparam(f"label_{number}")) > _NOTHING for number in range(label_count)]
+    return compiled(
+        select(*_WORKFLOW_COLUMNS, *_DEFINITION_COLUMNS)
+        .join(definitions, _of_latest)
+        .where(*_same(workflows, "tenant_id"), workflows.c.workflow_id > bindparam("after"), *labels)
+        .where(workflows.c.archived == literal_column("0"))
+        .order_by(workflows.c.workflow_id)
+        .limit(_LIMIT)
+        .offset(_NOTHING)
+    )
+
+
 _VERSIONS = compiled(
     select(*_DEFINITION_COLUMNS)
     .where(*_same(definitions, "tenant_id", "workflow_id"), definitions.c.version < bindparam("before"))
@@ -92,10 +115,30 @@ def find_workflow(connection: Connection, tenant_id: str, workflow_id: str) -> W
     return _workflow(row)
 
 
-def list_workflows(connection: Connection, tenant_id: str, after: str, limit: int) -> list[WorkflowRow]:
-    """The workflows of a tenant by id, without the archived ones."""
+def list_workflows(
+    connection: Connection, tenant_id: str, after: str, labels: dict[str, str], limit: int
+) -> list[LatestDefinition]:
+    """The workflows of a tenant by id with their latest definitions, without the archived ones."""
     parameters = {"tenant_id": tenant_id, "after": after, "limit": min(limit, LIMIT_MAX)}
-    return [_workflow(row) for row in connection.execute(_WORKFLOWS, parameters).fetchall()]
+    for number, pair in enumerate(labels.items()):
+        # In JSON text a quotation mark that is not escaped ends a string, so this can only be the member itself.
+        parameters[f"label_{number}"] = ":".join(msgspec.json.encode(part).decode() for part in pair)
+    cursor = connection.execute(_workflows_sql(len(labels)), parameters)
+    return [
+        LatestDefinition(_workflow(row[: len(_WORKFLOW_COLUMNS)]), DefinitionRow(*row[len(_WORKFLOW_COLUMNS) :]))
+        for row in _rows_of_page(cursor, len(_WORKFLOW_COLUMNS) + _DEFINITION_AT)
+    ]
+
+
+_DEFINITION_AT = DefinitionRow.__struct_fields__.index("definition")
+
+
+def _rows_of_page(cursor: Cursor, payload_at: int) -> Iterator[Any]:
+    """The rows up to the first that makes the page too large, which is the last."""
+    size_bytes = 0
+    while size_bytes < PAGE_BYTES_MAX and (row := cursor.fetchone()) is not None:
+        size_bytes += len(row[payload_at] or b"")
+        yield row
 
 
 def list_versions(
@@ -109,7 +152,8 @@ def list_versions(
         "before": before if before is not None else 2**31 - 1,
         "limit": min(limit, LIMIT_MAX),
     }
-    return [DefinitionRow(*row) for row in connection.execute(_VERSIONS, parameters).fetchall()]
+    cursor = connection.execute(_VERSIONS, parameters)
+    return [DefinitionRow(*row) for row in _rows_of_page(cursor, _DEFINITION_AT)]
 
 
 # Executions
@@ -155,19 +199,18 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
     workflow_id: str | None = None
     status: str | None = None
-    label: tuple[str, Any] | None = None
+    labels: dict[str, Any] = {}
     since: int | None = None
     """`created_at` from here on."""
     until: int | None = None
     """`created_at` before this."""
     metadata: dict[str, Any] = {}
-    before: Cursor | None = None
+    before: Position | None = None
 
     def attributes(self) -> list[tuple[str, str, str]]:
         """Kind, key and text of every attribute asked for."""
-        labels = [("label", *self.label)] if self.label else []
-        pairs = labels + [("metadata", key, value) for key, value in self.metadata.items()]
-        return [(kind, key, attribute_text(value)[0]) for kind, key, value in pairs]
+        chosen = (("label", self.labels), ("metadata", self.metadata))
+        return [(kind, key, attribute_text(value)[0]) for kind, pairs in chosen for key, value in pairs.items()]
 
 
 def list_executions(connection: Connection, tenant_id: str, chosen: Filter, limit: int) -> list[ExecutionRow]:
@@ -238,6 +281,12 @@ _LOG_COLUMNS = [transitions.c[name] for name in LogRow.__struct_fields__]
 _OF_EXECUTION = _same(transitions, "tenant_id", "execution_id")
 _number = transitions.c.number
 _LOG = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number >= bindparam("number")).order_by(_number))
+_LOG_HOLDING = compiled(
+    select(*_LOG_COLUMNS)
+    .where(*_OF_EXECUTION, _number >= bindparam("number"))
+    .where(func.instr(transitions.c.events, bindparam("holding", type_=LargeBinary)) > _NOTHING)
+    .order_by(_number)
+)
 _FIRST_NUMBER = compiled(select(func.min(_number)).where(*_OF_EXECUTION))
 _LAST_NUMBER = compiled(select(func.max(_number)).where(*_OF_EXECUTION))
 _LAST_SEQUENCE = compiled(select(transitions.c.last_sequence).where(*_OF_EXECUTION, _number == bindparam("number")))
@@ -260,16 +309,19 @@ def load_execution(
 
 
 def read_log(
-    connection: Connection, tenant_id: str, execution_id: str, after_sequence: int, limit: int
+    connection: Connection, tenant_id: str, execution_id: str, after_sequence: int, limit: int, holding: bytes | None
 ) -> list[LogRow]:
-    """Transitions that hold events after this sequence, in order."""
+    """Transitions that hold events after this sequence, in order; `holding`: only those with these bytes in them."""
     key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
     numbers = _numbers(connection, key)
     if numbers is None:
         find_execution(connection, tenant_id, execution_id)
         return []
     start = _number_after(connection, key, numbers, after_sequence)
-    cursor = connection.execute(_LOG, key | {"number": start})
+    if holding is None:
+        cursor = connection.execute(_LOG, key | {"number": start})
+    else:
+        cursor = connection.execute(_LOG_HOLDING, key | {"number": start, "holding": holding})
     rows: list[LogRow] = []
     size_bytes = 0
     while len(rows) < limit and size_bytes < LOG_BYTES_MAX and (found := cursor.fetchone()) is not None:
@@ -342,21 +394,30 @@ def list_tasks(
     tenant_id: str,
     kind: str,
     execution_id: str | None,
+    holding: Sequence[bytes],
+    due_before: int | None,
     after: tuple[int, str, str] | None,
     limit: int,
 ) -> list[OutstandingTask]:
-    """Tasks of one kind, oldest first."""
+    """Tasks of one kind, oldest first; `holding`: only those with each of these bytes in their data."""
     parameters: dict[str, Any] = {"tenant_id": tenant_id, "kind": kind, "limit": min(limit, LIMIT_MAX)}
     if execution_id is not None:
         parameters["execution_id"] = execution_id
     if after is not None:
         parameters |= dict(zip(("after_at", "after_execution", "after_task"), after, strict=True))
-    sql = _tasks_sql(kind == "timer", execution_id is not None, after is not None)
-    return [OutstandingTask(*row) for row in connection.execute(sql, parameters).fetchall()]
+    for number, part in enumerate(holding):
+        parameters[f"holding_{number}"] = part
+    if due_before is not None:
+        parameters["due_before"] = due_before
+    sql = _tasks_sql(kind == "timer", execution_id is not None, after is not None, len(holding), due_before is not None)
+    return [OutstandingTask(*row) for row in _rows_of_page(connection.execute(sql, parameters), _TASK_DATA_AT)]
+
+
+_TASK_DATA_AT = OutstandingTask.__struct_fields__.index("data")
 
 
 @cache
-def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool) -> str:
+def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool, holding_count: int, has_due: bool) -> str:
     statement = select(*_TASK_COLUMNS).where(*_same(tasks, "tenant_id", "kind"))
     if not of_timers:
         statement = statement.where(literal_column("kind <> 'timer'"))  # the words of the partial index
@@ -365,6 +426,11 @@ def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool) -> str:
     if has_after:
         after = tuple_(bindparam("after_at"), bindparam("after_execution"), bindparam("after_task"))
         statement = statement.where(tuple_(*_TASK_KEY) > after)
+    if has_due:
+        statement = statement.where(tasks.c.due_at < bindparam("due_before"))
+    for number in range(holding_count):
+        part = bindparam(f"holding_{number}", type_=LargeBinary)
+        statement = statement.where(func.instr(tasks.c.data, part) > _NOTHING)
     return compiled(statement.order_by(*_TASK_KEY).limit(_LIMIT).offset(_NOTHING))
 
 

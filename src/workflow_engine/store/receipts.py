@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, delete, insert, select, update
+from sqlalchemy import Integer, and_, bindparam, delete, insert, literal_column, select, tuple_, update
 
 from workflow_engine.models.errors import AlreadyExists
 from workflow_engine.store.records import IdempotencyRow
@@ -27,7 +27,15 @@ _FIND = compiled(
 _UPDATE = compiled(
     update(idempotency_keys).values(status=bindparam("new_status"), answer=bindparam("new_answer")).where(_KEY)
 )
-_FORGET = compiled(delete(idempotency_keys).where(idempotency_keys.c.created_at < bindparam("before")))
+_identity = (idempotency_keys.c.tenant_id, idempotency_keys.c.route, idempotency_keys.c.key)
+_old = (
+    select(*_identity)
+    .where(idempotency_keys.c.created_at < bindparam("before"))
+    .order_by(idempotency_keys.c.created_at)
+    .limit(bindparam("limit", type_=Integer))
+    .offset(literal_column("0"))
+)
+_FORGET = compiled(delete(idempotency_keys).where(tuple_(*_identity).in_(_old)))
 
 
 def _taken() -> WideStatement:
@@ -86,6 +94,6 @@ def update_receipt(connection: Connection, tenant_id: str, receipt: IdempotencyR
     connection.execute(_UPDATE, key | {"new_status": receipt.status, "new_answer": receipt.answer})
 
 
-def forget_receipts(connection: Connection, before: int) -> int:
-    """Drop the keys that are older than `before`; gives their number."""
-    return connection.execute(_FORGET, {"before": before}).rowcount
+def forget_receipts(connection: Connection, before: int, limit: int) -> int:
+    """Drop the oldest keys that are older than `before`, at most so many; gives their number."""
+    return connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount

@@ -127,6 +127,16 @@ class DefinitionRow(msgspec.Struct):
     created_at: int
 
 
+class Publishing(msgspec.Struct, frozen=True):
+    """What publishing a definition came to."""
+
+    version: int
+    is_new: bool
+    """False: the latest version has this content already."""
+    created_at: int
+    """When the version was published first."""
+
+
 class WorkflowRow(msgspec.Struct):
     """A workflow, whatever its version."""
 
@@ -137,3 +147,10 @@ class WorkflowRow(msgspec.Struct):
     """It takes no new executions."""
     latest_version: int
     created_at: int
+
+
+class LatestDefinition(msgspec.Struct):
+    """A workflow with its latest version."""
+
+    workflow: WorkflowRow
+    definition: DefinitionRow

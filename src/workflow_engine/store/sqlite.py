@@ -132,17 +132,38 @@ def is_too_big(error: BaseException) -> bool:
 
 def wal_bytes(path: Path) -> int:
     """The size of the write-ahead log."""
+    return file_bytes(Path(f"{path}-wal"))
+
+
+def file_bytes(path: Path) -> int:
+    """The size of a file; 0 where there is none."""
     try:
-        return Path(f"{path}-wal").stat().st_size
+        return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def shrink_wal(connection: Connection) -> None:
-    """Move the whole WAL into the database and empty it, unless a reader needs it; waits for nobody."""
+def probe(connection: Connection) -> None:
+    """Write something that means nothing, into the open transaction: does the database take writes?"""
+    connection.execute(f"PRAGMA user_version={time.time_ns() & 0x7FFF_FFFF}")
+
+
+def free_pages(connection: Connection) -> int:
+    """Pages of the file that hold nothing."""
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def give_back(connection: Connection, pages: int) -> None:
+    """Cut up to so many free pages off the file; it gets smaller with the next checkpoint."""
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+
+def shrink_wal(connection: Connection) -> bool:
+    """Move the whole WAL into the database and empty it; waits for nobody. False: a reader still needs it."""
     connection.execute("PRAGMA busy_timeout=0")
     try:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not is_busy
     finally:
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
 

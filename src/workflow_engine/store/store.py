@@ -1,15 +1,16 @@
 """The store: the one door to the database."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from workflow_engine.models.errors import InvariantViolated, LimitExceeded, NotPermitted, StoreUnavailable
-from workflow_engine.store import queries, sqlite
-from workflow_engine.store.committer import WRITE_BYTES_MAX, Committer, Entry, OnDone
+from workflow_engine.store import queries, retention, sqlite
+from workflow_engine.store.committer import WRITE_BYTES_MAX, CommitMeasures, Committer, Entry, OnDone
 from workflow_engine.store.database import Database
+from workflow_engine.store.lock import FileLock
 from workflow_engine.store.publishing import Expected, Publication, archive, publish
 from workflow_engine.store.readers import Readers
 from workflow_engine.store.receipts import find_receipt, forget_receipts, insert_receipt, update_receipt
@@ -17,8 +18,10 @@ from workflow_engine.store.records import (
     DefinitionRow,
     ExecutionRow,
     IdempotencyRow,
+    LatestDefinition,
     LogRow,
     OutstandingTask,
+    Publishing,
     TransitionWrite,
     WorkflowRow,
 )
@@ -30,6 +33,9 @@ QUEUE_MAX = 50_000
 
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """Bytes that may wait, for when the writes are large."""
+
+FREE_PAGES_KEPT = 256
+"""Free pages (1 MiB) that stay in the file: what is deleted today makes room for what comes tomorrow."""
 
 Result = TypeVar("Result")
 
@@ -95,9 +101,23 @@ class Store:
         """Writes that were submitted and are not answered yet. Take no new work in while this is near `QUEUE_MAX`."""
         return self._committer.queued if self._committer else 0
 
+    @property
+    def queued_bytes(self) -> int:
+        """The bytes of these writes."""
+        return self._committer.queued_bytes if self._committer else 0
+
+    @property
+    def commits(self) -> CommitMeasures:
+        """What the writer has done so far."""
+        return self._committer.measures if self._committer else CommitMeasures()
+
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
         return sqlite.wal_bytes(self._database.path)
+
+    def file_bytes(self) -> int:
+        """The size of the database without its write-ahead log."""
+        return sqlite.file_bytes(self._database.path)
 
     # Writes
 
@@ -136,9 +156,9 @@ class Store:
         definition: bytes,
         expected: Expected,
         expected_version: int | None = None,
-        receipt: Callable[[int, bool], IdempotencyRow | None] = lambda _version, _is_new: None,
-    ) -> tuple[int, bool]:
-        """Store a definition; gives its version and whether it is new. The latest version's content makes no new one.
+        receipt: Callable[[Publishing], IdempotencyRow | None] = lambda _publishing: None,
+    ) -> Publishing:
+        """Store a definition; the latest version's content makes no new one.
 
         Raises:
             AlreadyExists: `expected` is "new" and the workflow exists.
@@ -146,19 +166,19 @@ class Store:
             Outdated: the latest version is not `expected_version`.
 
         Args:
-            receipt: makes, of the version and whether it is new, the answer to keep under an `Idempotency-Key`.
+            receipt: makes of what came of it the answer to keep under an `Idempotency-Key`.
         """
         publication = Publication(
             tenant_id, workflow_id, name, labels, content_hash, definition, expected, expected_version
         )
 
-        def job(connection: Connection) -> tuple[int, bool]:
+        def job(connection: Connection) -> Publishing:
             at = self.now()
-            version, is_new = publish(connection, publication, at)
-            row = receipt(version, is_new)
+            publishing = publish(connection, publication, at)
+            row = receipt(publishing)
             if row is not None:
                 insert_receipt(connection, tenant_id, row, at)
-            return version, is_new
+            return publishing
 
         return await self._run_job(job, len(definition))
 
@@ -170,9 +190,43 @@ class Store:
         """Replace the answer that is kept under an `Idempotency-Key`."""
         await self._run_job(lambda connection: update_receipt(connection, tenant_id, receipt), len(receipt.answer))
 
-    async def forget_receipts(self, *, before: int) -> int:
-        """Drop `Idempotency-Key`s older than this; gives their number."""
-        return await self._run_job(lambda connection: forget_receipts(connection, before), 0)
+    async def forget_receipts(self, *, before: int, limit: int = 500) -> int:
+        """Drop the oldest `Idempotency-Key`s that are older than this, at most so many; gives their number."""
+        return await self._run_job(lambda connection: forget_receipts(connection, before, limit), 0)
+
+    async def trim_log(self, tenant_id: str, execution_id: str, *, rows: int) -> int:
+        """Delete the oldest rows of a log that its snapshot makes superfluous, at most so many; gives their number."""
+        return await self._run_job(
+            lambda connection: retention.trim_log(connection, (tenant_id, execution_id), rows), 0
+        )
+
+    async def remove_executions(self, found: list[tuple[str, str]], *, before: int) -> int:
+        """Delete executions with all they have, those of the given that ended before this instant; gives their number.
+
+        Args:
+            found: tenant and execution ids.
+        """
+        return await self._run_job(lambda connection: retention.remove_executions(connection, found, before), 0)
+
+    async def give_back(self, *, pages: int) -> int:
+        """Give so many free pages back to the file system, all but a small reserve; gives how many are left to give."""
+
+        def job(connection: Connection) -> int:
+            spare = sqlite.free_pages(connection) - FREE_PAGES_KEPT
+            if spare > 0:
+                sqlite.give_back(connection, min(spare, pages))
+                self._database.wants_checkpoint = True
+            return max(0, spare - pages)
+
+        return await self._run_job(job, 0)
+
+    async def probe(self) -> None:
+        """Write something that means nothing; returns once it is on stable storage.
+
+        Raises:
+            StorageFull, StoreUnavailable: the database takes no writes now.
+        """
+        await self._run_job(sqlite.probe, 0)
 
     async def _run_job(self, job: Callable[[Connection], Result], size_bytes: int) -> Result:
         results: list[Result] = []
@@ -208,18 +262,22 @@ class Store:
         """A workflow's own row; `NotFound` where there is none."""
         return await self._read(lambda c: queries.find_workflow(c, tenant_id, workflow_id))
 
-    async def workflows(self, tenant_id: str, *, after: str = "", limit: int = 50) -> list[WorkflowRow]:
-        """The workflows of a tenant that are not archived, by id, at most 500.
+    async def workflows(
+        self, tenant_id: str, *, after: str = "", labels: dict[str, str] | None = None, limit: int = 50
+    ) -> list[LatestDefinition]:
+        """The workflows of a tenant that are not archived, by id. A page may end early, at 8 MiB; an empty one is the
+        end.
 
         Args:
             after: the last id of the page before.
+            labels: only those with all of these labels.
         """
-        return await self._read(lambda c: queries.list_workflows(c, tenant_id, after, limit))
+        return await self._read(lambda c: queries.list_workflows(c, tenant_id, after, labels or {}, limit))
 
     async def versions(
         self, tenant_id: str, workflow_id: str, *, before: int | None = None, limit: int = 50
     ) -> list[DefinitionRow]:
-        """The versions of a workflow, newest first, at most 500.
+        """The versions of a workflow, newest first. A page may end early, at 8 MiB; an empty one is the end.
 
         Args:
             before: the last version of the page before.
@@ -240,7 +298,7 @@ class Store:
         *,
         workflow_id: str | None = None,
         status: str | None = None,
-        label: tuple[str, Any] | None = None,
+        labels: dict[str, Any] | None = None,
         since: int | None = None,
         until: int | None = None,
         metadata: dict[str, Any] | None = None,
@@ -250,7 +308,7 @@ class Store:
         """Executions of a tenant, newest first, at most 500.
 
         Args:
-            label: key and value; values match by their text, so "3" finds the number 3 too. So do those of `metadata`.
+            labels: all of these; values match by their text, so "3" finds the number 3 too. So do those of `metadata`.
             since: `created_at` at or after this.
             until: `created_at` before this.
             before: `(created_at, execution_id)` of the last row of the page before.
@@ -258,7 +316,7 @@ class Store:
         chosen = queries.Filter(
             workflow_id=workflow_id,
             status=status,
-            label=label,
+            labels=labels or {},
             since=since,
             until=until,
             metadata=metadata or {},
@@ -273,14 +331,23 @@ class Store:
         return await self._read(lambda c: queries.load_execution(c, tenant_id, execution_id))
 
     async def log(
-        self, tenant_id: str, execution_id: str, *, after_sequence: int = 0, limit: int = 500
+        self,
+        tenant_id: str,
+        execution_id: str,
+        *,
+        after_sequence: int = 0,
+        limit: int = 500,
+        holding: bytes | None = None,
     ) -> list[LogRow]:
         """Transitions with events after this sequence, in order. A page may end early, at 8 MiB; an empty one is
         the end.
 
         The first row may hold events up to `after_sequence` as well: the cut goes between transitions.
+
+        Args:
+            holding: only transitions whose facts, as they are written, hold these bytes.
         """
-        return await self._read(lambda c: queries.read_log(c, tenant_id, execution_id, after_sequence, limit))
+        return await self._read(lambda c: queries.read_log(c, tenant_id, execution_id, after_sequence, limit, holding))
 
     async def first_and_last(self, tenant_id: str, execution_id: str) -> tuple[LogRow, LogRow]:
         """The first and the last transition of an execution."""
@@ -306,19 +373,46 @@ class Store:
         *,
         kind: str,
         execution_id: str | None = None,
+        holding: Sequence[bytes] = (),
+        due_before: int | None = None,
         after: tuple[int, str, str] | None = None,
         limit: int = 50,
     ) -> list[OutstandingTask]:
-        """Outstanding tasks of one kind, oldest first, at most 500.
+        """Outstanding tasks of one kind, oldest first. A page may end early, at 8 MiB; an empty one is the end.
 
         Args:
+            holding: only tasks whose data hold each of these bytes.
+            due_before: only tasks with a `due_at` before this.
             after: `(created_at, execution_id, task_id)` of the last task of the page before.
         """
-        return await self._read(lambda c: queries.list_tasks(c, tenant_id, kind, execution_id, after, limit))
+        return await self._read(
+            lambda c: queries.list_tasks(c, tenant_id, kind, execution_id, holding, due_before, after, limit)
+        )
 
     async def task(self, tenant_id: str, task_id: str) -> OutstandingTask:
         """A task that is no timer, by its id; `NotFound` where there is none."""
         return await self._read(lambda c: queries.find_task(c, tenant_id, task_id))
+
+    async def workflow_keys(self, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[tuple[str, str]]:
+        """`(tenant_id, workflow_id)` of all tenants, archived ones too, in this order.
+
+        Args:
+            after: the last entry of the page before.
+        """
+        return await self._read(lambda c: retention.list_workflow_keys(c, after, limit))
+
+    async def created_before(
+        self, tenant_id: str, workflow_id: str, *, before: int, after: tuple[int, str] = (0, ""), limit: int = 500
+    ) -> list[tuple[int, str, int | None, int]]:
+        """`(created_at, execution_id, finished_at, transitions)` of a workflow's executions that are that old, oldest
+        first.
+
+        Args:
+            after: `(created_at, execution_id)` of the last entry of the page before.
+        """
+        return await self._read(
+            lambda c: retention.list_created_before(c, (tenant_id, workflow_id), before, after, limit)
+        )
 
     async def backup(self, path: str | Path) -> None:
         """Copy the database as it stands to a new file, while it is in use.
@@ -333,6 +427,28 @@ class Store:
         if self._is_closed:
             raise StoreUnavailable("the store is closed")
         return await self._readers.run(query)
+
+
+def backup_database(url: str, path: Path) -> None:
+    """Copy a database, of whatever schema and in use or not, as `Store.backup` does.
+
+    Raises:
+        StoreUnavailable: there is none, or the copy could not be written.
+        AlreadyExists, StorageFull.
+    """
+    source = sqlite.path_of(url)
+    if not source.is_file():
+        raise StoreUnavailable(f"there is no database at {source}")
+    sqlite.backup(source, path)
+
+
+def require_unused(url: str) -> None:
+    """Raise DatabaseInUse, with the pid, while another process writes to the database."""
+    path = sqlite.path_of(url)
+    if path.parent.is_dir():
+        lock = FileLock(path)
+        lock.acquire()
+        lock.release()
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
