@@ -14,11 +14,15 @@ from workflow_engine.models.errors import DefinitionInvalid, WorkflowEngineError
 from workflow_engine.models.event import ErrorValue
 from workflow_engine.models.execution import COMPLETED
 from workflow_engine.models.limits import Limits
+from workflow_engine.services.endings import Endings
 from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.executions import Executions
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.people_tasks import PeopleTasks
+from workflow_engine.services.retention import Retention
 from workflow_engine.services.state_manager import StateManager
-from workflow_engine.services.workflow_executor import WorkflowExecutor
+from workflow_engine.services.steps_view import StepsView
+from workflow_engine.services.workflow_executor import Committed, WorkflowExecutor
 from workflow_engine.services.workflow_manager import Published, WorkflowManager
 from workflow_engine.steps.function import FunctionHandler
 from workflow_engine.steps.function_registry import FunctionRegistry
@@ -163,7 +167,7 @@ class Engine:
             priority=priority,
             delay_s=parse_duration(delay) if delay is not None else 0.0,
         )
-        return Execution(self, started)
+        return Execution(self, started["execution_id"])
 
     def execution(self, execution_id: str) -> "Execution":
         """The handle of an execution that exists."""
@@ -278,16 +282,40 @@ class _Parts:
         )
         workflows = WorkflowManager(store)
         states = StateManager(store, workflows, limits)
-        live = LiveEvents()
+        live = LiveEvents(store)
+        endings = Endings()
+
+        def on_committed(committed: Committed) -> None:
+            live.publish(committed)
+            endings.publish(committed)
+
         executor = WorkflowExecutor(
-            store, states, handlers, concurrency=settings.worker_concurrency, on_committed=live.publish
+            store, states, handlers, concurrency=settings.worker_concurrency, on_committed=on_committed
         )
-        executions = Executions(store, workflows, states, executor, live, limits)
-        parts = cls(EngineServices(store, workflows, executor, executions, live, limits), handlers)
+        executions = Executions(store, workflows, states, executor, live, endings, limits)
+        services = EngineServices(
+            store=store,
+            workflows=workflows,
+            executor=executor,
+            executions=executions,
+            steps=StepsView(store, workflows, states),
+            people_tasks=PeopleTasks(store, executions),
+            live=live,
+            limits=limits,
+            retention=Retention(
+                store,
+                executions_s=settings.retention,
+                by_workflow_s=settings.retention_by_workflow,
+                idempotency_s=settings.idempotency_retention,
+            ),
+        )
+        parts = cls(services, handlers)
         await executor.open()
+        services.retention.start()
         return parts
 
     async def close(self, *, grace_s: float) -> None:
+        await self.services.retention.close()
         await self.services.executor.close(grace_s=grace_s)
         await self.handlers.close()
         await self.services.store.close()

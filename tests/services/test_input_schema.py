@@ -150,6 +150,16 @@ def test_problems_name_the_place_and_stay_short() -> None:
     assert all(len(problem.message) < 200 for problem in problems)
 
 
+def test_messages_show_what_is_wanted_and_what_came() -> None:
+    schema = {"properties": {"size": {"enum": ["s", "m"]}, "n": {"maximum": 3}, "t": {"type": ["string", "null"]}}}
+    problems = input_checker(schema)({"size": "xl", "n": 4, "t": 1})
+    assert [problem.message for problem in problems] == [
+        'must be one of "s", "m", not "xl"',
+        "must be at most 3, not 4",
+        "must be text or null, not 1",
+    ]
+
+
 def test_at_most_a_hundred_problems_are_told() -> None:
     assert len(places({"items": {"type": "string"}}, [0] * 5_000)) == 100
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from workflow_engine.models.limits import Limits
 from workflow_engine.services.executions import Executions
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.people_tasks import PeopleTasks
+from workflow_engine.services.retention import Retention
+from workflow_engine.services.steps_view import StepsView
 from workflow_engine.services.workflow_executor import WorkflowExecutor
 from workflow_engine.services.workflow_manager import WorkflowManager
 from workflow_engine.store import Store
@@ -18,5 +21,8 @@ class EngineServices:
     workflows: WorkflowManager
     executor: WorkflowExecutor
     executions: Executions
+    steps: StepsView
+    people_tasks: PeopleTasks
     live: LiveEvents
     limits: Limits
+    retention: Retention

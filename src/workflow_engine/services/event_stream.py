@@ -7,6 +7,8 @@ stream and the history, so both say the same.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
+
 from workflow_engine.models.event import (
     AnyFact,
     CustomEmitted,
@@ -29,10 +31,18 @@ from workflow_engine.models.event import (
     VariablesChanged,
 )
 from workflow_engine.models.instant import rfc3339
+from workflow_engine.models.json_value import encode_json
 
 SERVICE: Final = "workflow-engine"
 
 TERMINAL_EVENTS: Final = frozenset({"workflow_completed", "workflow_failed", "workflow_cancelled"})
+
+REOPENING_EVENT: Final = "workflow_resumed"
+"""The event after which a failed execution has not ended any more."""
+
+BATCH_EVENTS_MAX: Final = 256
+BATCH_BYTES_MAX: Final = 64 * 1024
+"""What a reader is handed at a time, and so what one that does not go on holds; a larger event goes alone."""
 
 Rendered = tuple[str, dict[str, Any]]
 """An event's name and the data that it has beside what every event has."""
@@ -45,6 +55,49 @@ def node_of(step_id: str) -> str:
     'fetch'
     """
     return step_id.rsplit("~", 1)[-1].split(".", 1)[0]
+
+
+class StreamEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event, encoded once for everybody who gets it."""
+
+    sequence: int
+    name: str
+    encoded: bytes
+    """The envelope as JSON."""
+    progress: int
+    """What the envelope shows as `progress_percentage`: a reader that goes on after it needs it."""
+
+
+class Batch:
+    """Consecutive events, as one reader or a thousand get them; what is made of them is made once.
+
+    `last` is the position of the last one: its sequence, or its number in a feed.
+    """
+
+    __slots__ = ("_made", "bytes", "events", "last")
+
+    def __init__(self, events: list[StreamEvent], last: int) -> None:
+        self.events = events
+        self.last = last
+        self.bytes = sum(len(event.encoded) for event in events)
+        self._made: dict[Callable[[StreamEvent], bytes], bytes] = {}
+
+    def made_by(self, render: Callable[[StreamEvent], bytes]) -> bytes:
+        """All events as `render` writes each, joined."""
+        made = self._made.get(render)
+        if made is None:
+            made = self._made[render] = b"".join([render(event) for event in self.events])
+        return made
+
+
+def count_within(events: list[StreamEvent], start: int) -> int:
+    """How many events from `start` on make a batch; at least one, if there is one."""
+    size_bytes = 0
+    for number, event in enumerate(events[start : start + BATCH_EVENTS_MAX]):
+        size_bytes += len(event.encoded)
+        if size_bytes > BATCH_BYTES_MAX:
+            return max(number, 1)
+    return min(len(events) - start, BATCH_EVENTS_MAX)
 
 
 class EventRenderer:
@@ -77,6 +130,12 @@ class EventRenderer:
                 continue
             yield self._envelope(fact, sequence, timestamp)
             sequence += 1
+
+    def encode(self, facts: Iterable[AnyFact], *, first_sequence: int, at: int) -> Iterator[StreamEvent]:
+        """The events of one transition, in order, encoded."""
+        for envelope in self.render(facts, first_sequence=first_sequence, at=at):
+            progress = envelope["data"]["progress_percentage"]
+            yield StreamEvent(envelope["sequence"], envelope["event"], encode_json(envelope), progress)
 
     def _envelope(self, fact: AnyFact, sequence: int, timestamp: str) -> dict[str, Any]:
         name, data = _RENDERERS[type(fact)](fact)

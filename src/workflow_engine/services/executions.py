@@ -4,57 +4,25 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 from uuid_utils import uuid7
 
 from workflow_engine.models.command import Answer, AnyCommand, SetVariables, Signal, Start
-from workflow_engine.models.errors import CommandRejected, InputInvalid, LimitExceeded
-from workflow_engine.models.event import decode_facts
+from workflow_engine.models.errors import CommandRejected, LimitExceeded
 from workflow_engine.models.execution import TERMINAL, ExecutionState
-from workflow_engine.models.instant import rfc3339
 from workflow_engine.models.json_value import JsonInvalid, check_json, decode_json
 from workflow_engine.models.limits import Limits
-from workflow_engine.services.event_stream import TERMINAL_EVENTS, EventRenderer
+from workflow_engine.services.attributes import check_attributes
+from workflow_engine.services.endings import Ending, Endings
+from workflow_engine.services.event_stream import StreamEvent
+from workflow_engine.services.execution_resource import execution_resource, execution_summary
+from workflow_engine.services.explanation import explanation
+from workflow_engine.services.input_schema import check_form
 from workflow_engine.services.live_events import LiveEvents
 from workflow_engine.services.state_manager import StateManager
-from workflow_engine.services.workflow_executor import WorkflowExecutor
-from workflow_engine.services.workflow_manager import WorkflowManager, input_checker
+from workflow_engine.services.workflow_executor import Receipt, WorkflowExecutor
+from workflow_engine.services.workflow_manager import Published, WorkflowManager
 from workflow_engine.store import ExecutionRow, Store
-
-LOG_PAGE = 500
-"""Transitions read at a time."""
-
-
-def _instant(at: int | None) -> str | None:
-    return rfc3339(at) if at is not None else None
-
-
-def active_nodes(state: ExecutionState) -> list[str]:
-    """The nodes with an active step, in the order in which they were activated."""
-    return list(dict.fromkeys(step.node for step in state.steps.values() if step.parent is None))
-
-
-def resource(row: ExecutionRow, state: ExecutionState) -> dict[str, Any]:
-    """An execution as the API shows it."""
-    return {
-        "execution_id": row.execution_id,
-        "workflow_id": row.workflow_id,
-        "version": row.version,
-        "status": state.status,
-        "reason": state.reason,
-        "input": state.input,
-        "output": state.output,
-        "error": state.error,
-        "variables": state.variables,
-        "progress_percentage": state.progress,
-        "sequence": state.sequence,
-        "active_nodes": active_nodes(state),
-        "priority": row.priority,
-        "metadata": row.metadata,
-        "labels": row.labels,
-        "created_at": _instant(row.created_at),
-        "started_at": _instant(state.started_at),
-        "finished_at": _instant(state.finished_at),
-    }
 
 
 class Executions:
@@ -67,6 +35,7 @@ class Executions:
         states: StateManager,
         executor: WorkflowExecutor,
         live: LiveEvents,
+        endings: Endings,
         limits: Limits,
     ) -> None:
         self._store = store
@@ -74,6 +43,7 @@ class Executions:
         self._states = states
         self._executor = executor
         self._live = live
+        self._endings = endings
         self._limits = limits
 
     async def start(
@@ -89,65 +59,128 @@ class Executions:
         labels: dict[str, Any] | None = None,
         priority: int = 5,
         delay_s: float = 0.0,
-    ) -> str:
-        """Start an execution; returns its id once it is durable.
+        wait_s: float = 0.0,
+        receipt: Receipt | None = None,
+    ) -> dict[str, Any]:
+        """Start an execution; gives it as the API shows it once it is durable.
+
+        Args:
+            wait_s: give it as it ends, if it does within so many seconds; else as it is then.
+            receipt: the answer to keep under the request's `Idempotency-Key`.
 
         Raises:
-            NotFound: no such workflow or version. InputInvalid: the input does not fit its schema.
-            AlreadyExists: the execution id is taken. LimitExceeded: a value is too large. StoreUnavailable.
+            NotFound: no such workflow or version. Conflict: the workflow is archived.
+            InputInvalid: the input does not fit its schema, or a label, metadata or the id is not valid.
+            AlreadyExists: the execution id is taken, or the key was used. LimitExceeded: a value is too large.
+            StoreUnavailable.
         """
-        published = await self._workflows.version(tenant_id, workflow_id, version)
-        value = self._checked(input, "input")
-        self._workflows.check_input(published, value)
-        row = ExecutionRow(
-            tenant_id=tenant_id,
-            execution_id=execution_id or str(uuid7()),
-            workflow_id=workflow_id,
-            version=published.version,
-            priority=priority,
-            created_at=self._store.now(),
-            labels={**published.definition.labels, **(labels or {})},
-            metadata=self._checked(metadata or {}, "metadata"),
-        )
+        published = await self._workflows.startable(tenant_id, workflow_id, version)
+        value = self.checked(input, "input")
+        await published.input_schema.check(value)
+        row = self._new_row(tenant_id, published, execution_id, metadata or {}, labels or {}, priority)
         command = Start(
             workflow_id,
             published.version,
             value,
-            {name: self._checked(value, f"variable {name}") for name, value in (variables or {}).items()},
+            {name: self.checked(value, f"variable {name}") for name, value in (variables or {}).items()},
             row.metadata,
             priority,
             delay_s,
         )
-        await self._executor.start(row, published.graph, command)
-        return row.execution_id
+        if wait_s <= 0:
+            return await self._executor.start(row, published.graph, command, execution_resource, receipt)
+        with self._endings.expect((tenant_id, row.execution_id)) as ending:
+            await self._executor.start(row, published.graph, command, execution_resource, receipt)
+            ended = await _within(ending, wait_s)
+        return ended or await self.get(tenant_id, row.execution_id)
 
-    def _checked(self, value: Any, name: str) -> Any:
-        """A copy of a value from outside, within the limits and sharing nothing with the caller's."""
+    def _new_row(
+        self,
+        tenant_id: str,
+        published: Published,
+        execution_id: str | None,
+        metadata: dict[str, Any],
+        labels: dict[str, Any],
+        priority: int,
+    ) -> ExecutionRow:
+        labels = {**published.definition.labels, **labels}
+        check_attributes(labels, metadata, execution_id)
+        return ExecutionRow(
+            tenant_id=tenant_id,
+            execution_id=execution_id or str(uuid7()),
+            workflow_id=published.workflow_id,
+            version=published.version,
+            priority=priority,
+            created_at=self._store.now(),
+            labels=self.checked(labels, "labels"),
+            metadata=self.checked(metadata, "metadata"),
+        )
+
+    def checked(self, value: Any, name: str) -> Any:
+        """A copy of a value from outside, sharing nothing with the caller's; raises LimitExceeded beyond the limits."""
         try:
             return decode_json(check_json(value, bytes_max=self._limits.payload_bytes_max))
         except JsonInvalid as error:
-            raise LimitExceeded(f"the {name} can't be taken: {error}", code=error.code) from None
+            code = "payload_too_large" if error.code == "too_large" else error.code
+            raise LimitExceeded(f"the {name} can't be taken: {error}", code=code) from None
 
     async def get(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
         """An execution as the API shows it; raises NotFound."""
-        return resource(*await self._states.state(tenant_id, execution_id))
+        return execution_resource(*await self._states.state(tenant_id, execution_id))
+
+    async def explain(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
+        """Why an execution is where it is; raises NotFound."""
+        row, state = await self._states.state(tenant_id, execution_id)
+        published = await self._workflows.version(tenant_id, row.workflow_id, row.version)
+        return explanation(state, published.graph)
+
+    async def page(
+        self, tenant_id: str, *, before: tuple[int, str] | None, limit: int, **chosen: Any
+    ) -> tuple[list[dict[str, Any]], tuple[int, str] | None]:
+        """A page of executions without their payloads, newest first, and where the next one begins, if there is one.
+
+        Args:
+            before: what the page before gave.
+            chosen: the filters of `Store.executions`.
+        """
+        rows = await self._store.executions(tenant_id, before=before, limit=limit + 1, **chosen)
+        last = rows[limit - 1] if len(rows) > limit else None
+        position = (last.created_at, last.execution_id) if last is not None else None
+        return [execution_summary(row) for row in rows[:limit]], position
 
     async def state(self, tenant_id: str, execution_id: str) -> ExecutionState:
         """The folded state of an execution; raises NotFound."""
         return (await self._states.state(tenant_id, execution_id))[1]
 
-    async def give(self, tenant_id: str, execution_id: str, command: AnyCommand) -> None:
-        """Give a command; returns once what follows is durable. Raises CommandRejected, NotFound, StoreUnavailable."""
-        await self._executor.ask((tenant_id, execution_id), command)
+    async def give(
+        self, tenant_id: str, execution_id: str, command: AnyCommand, receipt: Receipt | None = None
+    ) -> dict[str, Any]:
+        """Give a command; gives the execution as the API shows it once what follows is durable.
 
-    async def signal(self, tenant_id: str, execution_id: str, name: str, payload: Any = None) -> None:
-        """Send a signal; it is kept until a wait takes it."""
-        await self.give(tenant_id, execution_id, Signal(name, self._checked(payload, "payload")))
+        Raises:
+            CommandRejected: its state does not allow it. NotFound. AlreadyExists: the request's key was used.
+            StoreUnavailable.
+        """
+        return await self._executor.ask((tenant_id, execution_id), command, execution_resource, receipt)
 
-    async def set_variables(self, tenant_id: str, execution_id: str, changed: dict[str, Any]) -> None:
-        """Merge into the variables."""
-        checked = {name: self._checked(value, f"variable {name}") for name, value in changed.items()}
-        await self.give(tenant_id, execution_id, SetVariables(checked))
+    async def signal(
+        self, tenant_id: str, execution_id: str, name: str, payload: Any = None, receipt: Receipt | None = None
+    ) -> dict[str, Any]:
+        """Send a signal; it is kept until a wait takes it. Raises what `give` does, and LimitExceeded."""
+        return await self.give(tenant_id, execution_id, Signal(name, self.checked(payload, "payload")), receipt)
+
+    async def set_variables(
+        self, tenant_id: str, execution_id: str, changed: dict[str, Any], receipt: Receipt | None = None
+    ) -> dict[str, Any]:
+        """Merge into the variables. Raises what `give` does, and LimitExceeded."""
+        checked = {name: self.checked(value, f"variable {name}") for name, value in changed.items()}
+        return await self.give(tenant_id, execution_id, SetVariables(checked), receipt)
+
+    async def answer_form(self, form: Any, output: Any) -> Any:
+        """A person's answer, ready to be given; raises InputInvalid where it does not fit the form, LimitExceeded."""
+        value = self.checked(output, "answer")
+        await check_form(form, value)
+        return value
 
     async def answer(self, tenant_id: str, execution_id: str, asked: str, output: Any) -> None:
         """A person's answer to a `human` step, named by its step id or, where only one waits, by its node.
@@ -164,11 +197,8 @@ class Executions:
             steps = ", ".join(step.step_id for step in waiting[:10])
             raise CommandRejected(f"{asked} waits {len(waiting)} times; name the step: {steps}", code="ambiguous")
         step = waiting[0]
-        value = self._checked(output, "answer")
         form = step.input.get("form") if isinstance(step.input, dict) else None
-        problems = input_checker(form)(value) if isinstance(form, dict) else []
-        if problems:
-            raise InputInvalid(problems)
+        value = await self.answer_form(form, output)
         await self.give(tenant_id, execution_id, Answer(step.step_id, value))
 
     async def events(
@@ -176,62 +206,39 @@ class Executions:
     ) -> AsyncIterator[dict[str, Any]]:
         """Every event after a sequence, in order, each once; `follow` goes on live until the execution has ended.
 
-        Subscribed first, then the history is read, then what came meanwhile: nothing is lost or doubled in between.
+        Raises:
+            NotFound, StoreUnavailable; where it follows, CursorAhead, ResyncRequired.
         """
-        live: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        stop = self._live.listen((tenant_id, execution_id), live.put_nowait) if follow else lambda: None
-        try:
-            last = after
-            is_over = False
-            async for event in self._history(tenant_id, execution_id, after):
-                last = event["sequence"]
-                is_over = event["event"] in TERMINAL_EVENTS
-                yield event
-            if not follow:
-                return
-            if last == after and after > 0:
-                row = await self._store.execution(tenant_id, execution_id)
-                is_over = row.status in TERMINAL
-            while not is_over or not live.empty():
-                event = await live.get()
-                if event["sequence"] > last:
-                    last = event["sequence"]
-                    is_over = event["event"] in TERMINAL_EVENTS
-                    yield event
-        finally:
-            stop()
+        if not follow:
+            async for event in self._live.history(tenant_id, execution_id, after=after):
+                yield _envelope(event)
+            return
+        with await self._live.subscribe(tenant_id, execution_id, after=after) as subscription:
+            while (batch := await subscription.next()) is not None:
+                for event in batch.events:
+                    yield _envelope(event)
 
-    async def _history(self, tenant_id: str, execution_id: str, after: int) -> AsyncIterator[dict[str, Any]]:
-        row = await self._store.execution(tenant_id, execution_id)
-        renderer = EventRenderer(tenant_id, execution_id, row.workflow_id)
-        first, _ = await self._store.first_and_last(tenant_id, execution_id)
-        list(renderer.render(decode_facts(first.events), first_sequence=1, at=first.at))
-        renderer.progress = 0 if after < first.last_sequence else renderer.progress
-        sequence = after
-        while True:
-            rows = await self._store.log(tenant_id, execution_id, after_sequence=sequence, limit=LOG_PAGE)
-            if not rows:
-                return
-            for entry in rows:
-                facts = decode_facts(entry.events)
-                for event in renderer.render(facts, first_sequence=entry.first_sequence, at=entry.at):
-                    if event["sequence"] > after:
-                        yield event
-                sequence = max(sequence, entry.last_sequence)
-
-    async def wait(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
-        """The execution once it has ended; raises NotFound."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def listen(event: dict[str, Any]) -> None:
-            if event["event"] in TERMINAL_EVENTS and not ended.done():
-                ended.set_result(None)
-
-        stop = self._live.listen((tenant_id, execution_id), listen)
-        try:
+    async def wait(self, tenant_id: str, execution_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """The execution once it has ended, or as it is when the time is over; raises NotFound."""
+        with self._endings.expect((tenant_id, execution_id)) as ending:
             row = await self._store.execution(tenant_id, execution_id)
-            if row.status not in TERMINAL:
-                await ended
-        finally:
-            stop()
-        return await self.get(tenant_id, execution_id)
+            ended = await _within(ending, timeout_s) if row.status not in TERMINAL else None
+        return ended or await self.get(tenant_id, execution_id)
+
+    def stop_waiting(self) -> None:
+        """Answer everybody who waits for an end with what there is; from now on nobody waits."""
+        self._endings.close()
+
+
+def _envelope(event: StreamEvent) -> dict[str, Any]:
+    """An event as a value of the caller's own."""
+    envelope: dict[str, Any] = msgspec.json.decode(event.encoded)
+    return envelope
+
+
+async def _within(ending: Ending, timeout_s: float | None) -> dict[str, Any] | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await ending
+    except TimeoutError:
+        return None

@@ -10,9 +10,11 @@ import msgspec
 from workflow_engine.engine.apply import apply_transition
 from workflow_engine.engine.decide import Decision
 from workflow_engine.engine.working import Working
+from workflow_engine.models.duration import DurationInvalid, TimestampInvalid, parse_duration, parse_timestamp
 from workflow_engine.models.effect import CloseTask, OpenTask
 from workflow_engine.models.event import decode_facts, encode_facts
 from workflow_engine.models.execution import ExecutionState, Step, decode_state, encode_state
+from workflow_engine.models.instant import MICROSECONDS, rfc3339
 from workflow_engine.models.json_value import encode_json
 from workflow_engine.models.limits import Limits
 from workflow_engine.services.workflow_manager import WorkflowManager
@@ -65,6 +67,11 @@ class Names:
     def _digest(self, purpose: bytes, size: int, *parts: str) -> bytes:
         text = "\0".join(parts).encode()
         return hashlib.blake2b(text, key=self._key, person=purpose, digest_size=size).digest()
+
+    @property
+    def worker(self) -> str:
+        """The name of this database's engine, which runs the calls of all its steps."""
+        return f"engine-{self._digest(b'worker', 4).hex()}"
 
     def task_id(self, tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
         """The id of a step's task, a UUID in version 4 form: one per activation, new after an operator's retry."""
@@ -159,9 +166,8 @@ class StateManager:
     def _open_task(self, state: ExecutionState, step: Step) -> TaskRow:
         """The inbox entry of a `human` step that waits."""
         task_id = self.names.task_id(state.tenant_id, state.execution_id, step.step_id, step.generation)
-        return TaskRow(
-            task_id, TASK_WAITING, None, _task_data(state, step.step_id, step.node, step.input, created_at=state.at)
-        )
+        data = _task_data(state, step.step_id, step.node, step.input, created_at=state.at)
+        return TaskRow(task_id, TASK_WAITING, _due_at(step.input, state.at), data)
 
     def _closed_task(self, state: ExecutionState, effect: CloseTask) -> TaskRow:
         """The same entry once the step is over: it stays to be looked at."""
@@ -172,7 +178,22 @@ class StateManager:
             "completed_at": state.at,
             "created_at": effect.opened_at,
         }
-        return TaskRow(task_id, TASK_CLOSED, None, _task_data(state, effect.step, effect.node, effect.input, **more))
+        data = _task_data(state, effect.step, effect.node, effect.input, **more)
+        return TaskRow(task_id, TASK_CLOSED, _due_at(effect.input, effect.opened_at), data)
+
+
+def _due_at(shown: Any, opened_at: int) -> int | None:
+    """When a task should be done: an instant, or a duration from its opening. None where an expression gave neither."""
+    due = shown.get("due") if isinstance(shown, dict) else None
+    if not isinstance(due, str):
+        return None
+    try:
+        is_instant = due[:4].isdigit() and "-" in due
+        at = parse_timestamp(due) if is_instant else opened_at + int(parse_duration(due) * MICROSECONDS)
+        rfc3339(at)  # an offset may lead out of the years that can be shown
+    except (DurationInvalid, TimestampInvalid, ValueError, OverflowError):
+        return None
+    return at
 
 
 def _task_data(state: ExecutionState, step_id: str, node: str, shown: Any, **more: Any) -> bytes:

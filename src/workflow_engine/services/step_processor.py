@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import NamedTuple
 
 from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
 from workflow_engine.queue import FairQueue
+from workflow_engine.services.measures import StepMeasures
 from workflow_engine.steps.registry import Handlers
 
 OnOutcome = Callable[[StepCall, int, Outcome], None]
@@ -26,6 +28,7 @@ class Ready(NamedTuple):
     key: CallKey
     call: StepCall
     generation: int
+    since_s: float
 
 
 class StepProcessor:
@@ -40,12 +43,19 @@ class StepProcessor:
         self._running: dict[CallKey, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._takes_calls = True
+        self._is_held = False
         self._is_open = True
+        self.measures = StepMeasures()
 
     @property
     def running(self) -> int:
         """Calls under way."""
         return len(self._running)
+
+    @property
+    def threads_kept(self) -> int:
+        """Threads held by functions that were given up but have not returned."""
+        return self._handlers.threads_kept
 
     @property
     def queued(self) -> int:
@@ -57,8 +67,8 @@ class StepProcessor:
         key = CallKey(call.tenant_id, call.execution_id, call.step_id)
         if key in self._running or key in self._queued or not self._takes_calls:
             return
-        ready = Ready(key, call, generation)
-        if len(self._running) < self._concurrency:
+        ready = Ready(key, call, generation, perf_counter())
+        if len(self._running) < self._concurrency and not self._is_held:
             self._run(ready)
         else:
             self._queued[key] = ready
@@ -75,12 +85,28 @@ class StepProcessor:
             task.add_done_callback(self._ending.discard)
             task.cancel()
 
+    def hold(self) -> None:
+        """Begin no call until `release`: what it gives could not be recorded."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Go on with what waits."""
+        self._is_held = False
+        self._fill()
+
+    def stop(self) -> None:
+        """Begin no call any more; what is queued is left to the next process."""
+        self._takes_calls = False
+        self._queued.clear()
+
     def _run(self, ready: Ready) -> None:
         task = asyncio.get_running_loop().create_task(self._call(ready))
         self._running[ready.key] = task
 
     async def _call(self, ready: Ready) -> None:
         outcome: Outcome | None = None
+        begun_s = perf_counter()
+        self.measures.queue_wait_seconds.observe(begun_s - ready.since_s)
         try:
             outcome = await self._handlers.run(ready.call)
         except asyncio.CancelledError:
@@ -90,6 +116,8 @@ class StepProcessor:
             if self._running.get(ready.key) is asyncio.current_task():
                 del self._running[ready.key]
             self._fill()
+        how = "withdrawn" if outcome is None else "failed" if isinstance(outcome, Failed) else "completed"
+        self.measures.ended(ready.call.type, how, perf_counter() - begun_s)
         if outcome is not None and self._is_open:
             self._on_outcome(ready.call, ready.generation, outcome)
 
@@ -99,7 +127,7 @@ class StepProcessor:
         return task is not None and task.cancelling() > 0
 
     def _fill(self) -> None:
-        while self._takes_calls and len(self._queue) and len(self._running) < self._concurrency:
+        while self._takes_calls and not self._is_held and self._queue and len(self._running) < self._concurrency:
             ready = self._queue.take()
             if self._queued.get(ready.key) is ready:
                 del self._queued[ready.key]
@@ -107,8 +135,7 @@ class StepProcessor:
 
     async def close(self, *, grace_s: float) -> None:
         """Start nothing more; give running calls `grace_s` seconds to finish and be recorded, then abort the rest."""
-        self._takes_calls = False
-        self._queued.clear()
+        self.stop()
         if self._running and grace_s > 0:
             await asyncio.wait(list(self._running.values()), timeout=grace_s)
         self._is_open = False

@@ -12,6 +12,7 @@ import structlog
 
 from workflow_engine.models.errors import DependencyUnavailable
 from workflow_engine.models.instant import MICROSECONDS
+from workflow_engine.services.measures import TimerMeasures
 from workflow_engine.store import Store
 
 HORIZON_S = 60.0
@@ -37,6 +38,12 @@ class TimerService:
         self._horizon_at = 0
         self._handle: asyncio.TimerHandle | None = None
         self._poller: asyncio.Task[None] | None = None
+        self.measures = TimerMeasures()
+
+    @property
+    def armed(self) -> int:
+        """Timers of the next minute that are held in memory."""
+        return len(self._armed)
 
     async def start(self) -> None:
         """Load what is due soon (or was due while nobody ran) and go on polling."""
@@ -77,6 +84,7 @@ class TimerService:
             due_at, tenant_id, execution_id = heappop(self._heap)
             if self._armed.get((tenant_id, execution_id)) == due_at:
                 del self._armed[(tenant_id, execution_id)]
+                self.measures.lag_seconds.observe((now - due_at) / MICROSECONDS)
                 self._on_due(tenant_id, execution_id)
                 woken += 1
         self._schedule()

@@ -8,7 +8,8 @@ transitions. An execution that only waits is not resident: it costs rows, and ne
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from time import perf_counter
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -27,6 +28,7 @@ from workflow_engine.models.effect import Dispatch, Withdraw
 from workflow_engine.models.errors import (
     AlreadyExists,
     CommandRejected,
+    DependencyUnavailable,
     Fenced,
     InvariantViolated,
     LimitExceeded,
@@ -34,21 +36,20 @@ from workflow_engine.models.errors import (
     StoreUnavailable,
 )
 from workflow_engine.models.event import AnyFact
-from workflow_engine.models.execution import PAUSED, ExecutionState, Step
+from workflow_engine.models.execution import PAUSED, TERMINAL, ExecutionState, Step
 from workflow_engine.models.instant import MICROSECONDS
 from workflow_engine.models.json_value import decode_json, encode_json
 from workflow_engine.models.step import Completed, Outcome, StepCall, StepError
+from workflow_engine.services.measures import ExecutionMeasures
+from workflow_engine.services.outage import Outage
 from workflow_engine.services.state_manager import Held, StateManager
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.services.timer_service import TimerService
 from workflow_engine.steps.registry import Handlers
-from workflow_engine.store import ExecutionRow, IdempotencyRow, Store
+from workflow_engine.store import ExecutionRow, IdempotencyRow, Store, Summary
 
 BURST_MAX = 1_000
 """Commands decided together: enough to coalesce, few enough to keep a transition short."""
-
-STORE_RETRY_S = 0.5
-"""Between tries to go on while the store takes no writes."""
 
 RESIDENT_WAIT_S = 5.0
 """A running execution that does nothing but back off for longer than this leaves the memory."""
@@ -59,8 +60,13 @@ RECOVERY_PAGE = 500
 SETTLE_S = 2.0
 """What a shutdown waits for the last commits."""
 
-Reply = Callable[[Exception | None], None]
-"""Hears, on the loop, that a command is durable (None) or why it is not."""
+Reply = Callable[[Exception | None, Held | None], None]
+"""Hears, on the loop, that a command is durable (None, and the execution as it stands then) or why it is not."""
+
+Seen = TypeVar("Seen")
+
+Look = Callable[[ExecutionRow, ExecutionState], Seen]
+"""What to take from an execution at the moment of a commit; it must not keep what a later transition changes."""
 
 Key = tuple[str, str]
 """Tenant and execution."""
@@ -71,11 +77,19 @@ log = structlog.get_logger(__name__)
 class Committed:
     """What listeners get of a committed transition."""
 
-    __slots__ = ("at", "facts", "first_sequence", "progress_before", "state")
+    __slots__ = ("at", "facts", "first_sequence", "progress_before", "row", "state")
 
     def __init__(
-        self, state: ExecutionState, facts: list[AnyFact], *, first_sequence: int, at: int, progress_before: int
+        self,
+        row: ExecutionRow,
+        state: ExecutionState,
+        facts: list[AnyFact],
+        *,
+        first_sequence: int,
+        at: int,
+        progress_before: int,
     ) -> None:
+        self.row = row
         self.state = state
         self.facts = facts
         self.first_sequence = first_sequence
@@ -128,7 +142,12 @@ class WorkflowExecutor:
         self._residents: dict[Key, Resident] = {}
         self._loads: set[asyncio.Task[None]] = set()
         self._is_open = True
+        self._parked: list[Resident] = []
+        self.measures = ExecutionMeasures()
         self.processor = StepProcessor(handlers, concurrency=concurrency, on_outcome=self._report)
+        self.outage = Outage(store, on_begin=self._on_outage, on_end=self._on_outage_over)
+        self.stopping = asyncio.Event()
+        """Set once the process is asked to end: whoever keeps a caller waiting answers now."""
         self.timers = TimerService(store, self._wake)
 
     @property
@@ -148,11 +167,18 @@ class WorkflowExecutor:
                 return
             after = keys[-1]
 
+    def stop(self) -> None:
+        """Begin no step and take no new execution any more. What runs goes on, and is recorded."""
+        self.stopping.set()
+        self.processor.stop()
+
     async def close(self, *, grace_s: float) -> None:
-        """Start no new call, give running ones a grace period; what is not finished is taken up by the next process."""
+        """Stop, give running calls a grace period; what is not finished is taken up by the next process."""
+        self.stop()
         await self.timers.close()
         await self.processor.close(grace_s=grace_s)
         await self._settle(min(grace_s, SETTLE_S))
+        await self.outage.close()
         self._is_open = False
         for task in list(self._loads):
             task.cancel()
@@ -164,7 +190,7 @@ class WorkflowExecutor:
     async def _settle(self, timeout_s: float) -> None:
         """Let what the last calls reported become durable; an execution that spins does not hold the shutdown up."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._is_busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
+        while self._is_busy and not self.outage.is_on and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - once, at the end
             await asyncio.sleep(0.001)
 
     @property
@@ -173,30 +199,43 @@ class WorkflowExecutor:
 
     # --- commands
 
-    async def start(self, row: ExecutionRow, graph: Graph, command: Start, receipt: Receipt | None = None) -> None:
-        """Make a new execution; returns once that is durable. Raises AlreadyExists, StoreUnavailable."""
+    async def start(
+        self, row: ExecutionRow, graph: Graph, command: Start, look: Look[Seen], receipt: Receipt | None = None
+    ) -> Seen:
+        """Make a new execution; gives what `look` sees of it once that is durable.
+
+        Raises:
+            AlreadyExists, StoreUnavailable.
+        """
         key = (row.tenant_id, row.execution_id)
+        if self.stopping.is_set():
+            raise DependencyUnavailable("the process is shutting down; try again in a moment", code="shutting_down")
+        if self.outage.is_on:
+            raise self.outage.error()
         if key in self._residents:
             raise AlreadyExists(f"the execution {row.execution_id} exists already")
         self._residents[key] = Resident(key, self._states.new(row, graph))
-        await self.ask(key, command, receipt)
+        return await self.ask(key, command, look, receipt)
 
-    async def ask(self, key: Key, command: AnyCommand, receipt: Receipt | None = None) -> None:
-        """Give a command; returns once what follows is durable.
+    async def ask(self, key: Key, command: AnyCommand, look: Look[Seen], receipt: Receipt | None = None) -> Seen:
+        """Give a command; gives what `look` sees of the execution once what follows is durable.
 
         Raises:
             CommandRejected: the state does not allow it; `data["code"]` says why.
             NotFound, StoreUnavailable.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.post(key, command, partial(_settle, future), receipt)
-        await future
+        future: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
+        self.post(key, command, partial(_settle, future, look), receipt)
+        return await future
 
     def post(self, key: Key, command: AnyCommand, reply: Reply | None = None, receipt: Receipt | None = None) -> None:
         """Put a command into an execution's mailbox."""
         letter = Letter(command, reply, receipt)
         if not self._is_open:
             _refuse([letter], StoreUnavailable("the engine is shutting down"))
+            return
+        if reply is not None and self.outage.is_on:
+            _refuse([letter], self.outage.error())
             return
         resident = self._residents.get(key)
         if resident is None:
@@ -223,6 +262,9 @@ class WorkflowExecutor:
     def _turn(self, resident: Resident) -> None:
         if not self._is_open:
             return
+        if self.outage.is_on:
+            self._parked.append(resident)
+            return
         if resident.held is None:
             self._load(resident)
             return
@@ -236,18 +278,27 @@ class WorkflowExecutor:
         state = held.working.state
         sequence_before, progress_before = state.sequence, state.progress
         now = max(self._store.now(), state.at)
+        begun_s = perf_counter()
         decision = decide(held.working, [letter.command for letter in batch], now=now)
+        decided_s = perf_counter()
+        self.measures.decide_seconds.observe(decided_s - begun_s)
         if not decision.facts:
             self._perform(resident, held, decision)
-            _answer(batch, decision)
+            _answer(batch, decision, held)
             self._go_on(resident, held, decision)
             return
         write = self._states.write_of(held, decision, sequence_before)
         write.receipts = _receipts(held, batch, decision)
         committed = Committed(
-            state, decision.facts, first_sequence=sequence_before + 1, at=now, progress_before=progress_before
+            held.row,
+            state,
+            decision.facts,
+            first_sequence=sequence_before + 1,
+            at=now,
+            progress_before=progress_before,
         )
-        self._store.submit(write, partial(self._on_written, resident, batch, decision, committed))
+        report = partial(self._on_written, resident, batch, decision, committed, write.summary, decided_s)
+        self._store.submit(write, report)
 
     def _on_written(
         self,
@@ -255,6 +306,8 @@ class WorkflowExecutor:
         batch: list[Letter],
         decision: Decision,
         committed: Committed,
+        summary: Summary | None,
+        decided_s: float,
         error: Exception | None,
     ) -> None:
         held = resident.held
@@ -264,10 +317,18 @@ class WorkflowExecutor:
         if error is not None:
             self._on_unwritten(resident, batch, error)
             return
+        self._count(held, summary, decided_s)
         self._perform(resident, held, decision)
         self._on_committed(committed)
-        _answer(batch, decision)
+        _answer(batch, decision, held)
         self._go_on(resident, held, decision)
+
+    def _count(self, held: Held, summary: Summary | None, decided_s: float) -> None:
+        self.measures.commit_wait_seconds.observe(perf_counter() - decided_s)
+        if held.working.state.number == 1:
+            self.measures.started += 1
+        if summary is not None and summary.status in TERMINAL:
+            self.measures.finished[summary.status] += 1
 
     def _perform(self, resident: Resident, held: Held, decision: Decision) -> None:
         state = held.working.state
@@ -335,8 +396,7 @@ class WorkflowExecutor:
             self._load(resident)
             return
         if isinstance(error, StoreUnavailable):
-            log.warning("transition.not_written", execution_id=resident.key[1], error=str(error))
-            self._retry_later(resident, batch, error)
+            self._wait_for_store(resident, batch, error)
             return
         self._abandon(resident, batch, error)
 
@@ -353,16 +413,26 @@ class WorkflowExecutor:
         resident.mailbox[:0] = [letter for letter in batch if letter.receipt is None]
         self._load(resident)
 
-    def _retry_later(self, resident: Resident, batch: list[Letter], error: Exception) -> None:
-        """Callers who wait hear of it; what nobody waits for (results, timers) is kept and decided again."""
-        _refuse([letter for letter in batch if letter.reply is not None], error)
-        kept = [letter for letter in batch if letter.reply is None]
+    def _wait_for_store(self, resident: Resident, batch: list[Letter], error: StoreUnavailable) -> None:
+        """Callers who wait hear of it; what nobody waits for (results, timers) is decided again once writes work."""
+        letters = [*batch, *resident.mailbox]
+        self.outage.begin(error)
         if resident.held is not None and resident.held.working.state.number <= 1:
             del self._residents[resident.key]
-            return
-        resident.held = None
-        resident.mailbox[:0] = [*kept, Letter(Recover())]
-        asyncio.get_running_loop().call_later(STORE_RETRY_S, self._turn, resident)
+        else:
+            resident.held = None
+            resident.mailbox = [one for one in letters if one.reply is None and not isinstance(one.command, Recover)]
+            self._parked.append(resident)
+        _refuse(letters, error)
+
+    def _on_outage(self) -> None:
+        self.processor.hold()
+
+    def _on_outage_over(self) -> None:
+        parked, self._parked = self._parked, []
+        for resident in parked:
+            asyncio.get_running_loop().call_soon(self._turn, resident)
+        self.processor.release()
 
     def _abandon(self, resident: Resident, batch: Iterable[Letter], error: Exception) -> None:
         """A bug, or a transition that can't be stored: the execution fails and says so; others go on."""
@@ -389,7 +459,7 @@ class WorkflowExecutor:
             _refuse(resident.mailbox, error)
             return
         except StoreUnavailable as error:
-            self._retry_later(resident, resident.mailbox, error)
+            self._wait_for_store(resident, [], error)
             return
         except Exception as error:  # noqa: BLE001 - a log that does not fold must stop this execution alone
             self._abandon(resident, [], error)
@@ -398,13 +468,13 @@ class WorkflowExecutor:
         self._turn(resident)
 
 
-def _settle(future: asyncio.Future[None], error: Exception | None) -> None:
+def _settle(future: asyncio.Future[Seen], look: Look[Seen], error: Exception | None, held: Held | None) -> None:
     if future.done():
         return  # whoever asked was cancelled
-    if error is None:
-        future.set_result(None)
+    if held is None:
+        future.set_exception(error or StoreUnavailable())
     else:
-        future.set_exception(error)
+        future.set_result(look(held.row, held.working.state))
 
 
 def _receipts(held: Held, batch: list[Letter], decision: Decision) -> list[IdempotencyRow]:
@@ -417,13 +487,15 @@ def _receipts(held: Held, batch: list[Letter], decision: Decision) -> list[Idemp
     return receipts
 
 
-def _answer(batch: list[Letter], decision: Decision) -> None:
+def _answer(batch: list[Letter], decision: Decision, held: Held) -> None:
     for letter, rejection in zip(batch, decision.rejections, strict=True):
-        if letter.reply is not None:
-            letter.reply(CommandRejected(rejection.message, code=rejection.code) if rejection is not None else None)
+        if letter.reply is not None and rejection is not None:
+            letter.reply(CommandRejected(rejection.message, code=rejection.code), None)
+        elif letter.reply is not None:
+            letter.reply(None, held)
 
 
 def _refuse(letters: Iterable[Letter], error: Exception) -> None:
     for letter in letters:
         if letter.reply is not None:
-            letter.reply(error)
+            letter.reply(error, None)

@@ -22,6 +22,11 @@ class Handlers:
         """The node types that this process can serve."""
         return frozenset(self._by_type)
 
+    @property
+    def threads_kept(self) -> int:
+        """Threads held by functions that were given up but have not returned."""
+        return sum(sum(getattr(handler, "threads_kept", {}).values()) for handler in self._by_type.values())
+
     async def run(self, call: StepCall) -> Outcome:
         """Make the call; an unexpected exception becomes `internal` with an id by which the log has the traceback."""
         handler = self._by_type.get(call.type)
