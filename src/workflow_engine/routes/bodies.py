@@ -1,6 +1,8 @@
 """Request bodies: read within limits, parsed strictly, checked against a model; every refusal names its place."""
 
-from typing import Any, Final, TypeVar
+import asyncio
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -12,7 +14,12 @@ from workflow_engine.routes.problems import HttpProblem
 JSON_TYPES: Final = frozenset({"application/json"})
 YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
-TOO_LARGE_CODES: Final = frozenset({"document_too_large"})
+TOO_LARGE_CODES: Final = frozenset({"document_too_large", "too_many_values"})
+
+TextKind = Literal["json", "yaml"]
+
+INLINE_BYTES_MAX: Final = 64 * 1024
+"""What is larger is parsed in a thread: the event loop has others to serve."""
 
 
 class Body(BaseModel):
@@ -56,23 +63,37 @@ def _too_large(bytes_max: int) -> HttpProblem:
     )
 
 
+def text_kind(request: Request, *, takes_yaml: bool) -> TextKind:
+    """Whether the body is JSON or YAML, by its media type; raises HttpProblem (415) for any other."""
+    kind = media_type(request)
+    if kind in JSON_TYPES:
+        return "json"
+    if takes_yaml and kind in YAML_TYPES:
+        return "yaml"
+    taken = "application/json or application/yaml" if takes_yaml else "application/json"
+    raise HttpProblem(415, f"send the body as {taken}", code="unsupported_media_type")
+
+
+async def parse_body(data: bytes, kind: TextKind, bytes_max: int) -> Any:
+    """The JSON value of a body; raises DocumentInvalid."""
+    parse = partial(parse_document, data, kind=kind, bytes_max=bytes_max)
+    return await asyncio.to_thread(parse) if len(data) > INLINE_BYTES_MAX else parse()
+
+
 async def read_document(request: Request, bytes_max: int, *, takes_yaml: bool = False) -> tuple[Any, bytes]:
     """The JSON value of the body, and its bytes. An empty body is None where JSON is taken.
 
     Raises:
         HttpProblem: 400 malformed, 413 too large, 415 another media type.
     """
-    kind = media_type(request)
     data = await read_body(request, bytes_max)
-    if not data and not kind:
+    if not data and not media_type(request):
         return None, data
-    if kind not in JSON_TYPES and not (takes_yaml and kind in YAML_TYPES):
-        taken = "application/json or application/yaml" if takes_yaml else "application/json"
-        raise HttpProblem(415, f"send the body as {taken}", code="unsupported_media_type")
+    kind = text_kind(request, takes_yaml=takes_yaml)
     if not data.strip():
         return None, data
     try:
-        return parse_document(data, kind="json" if kind in JSON_TYPES else "yaml", bytes_max=bytes_max), data
+        return await parse_body(data, kind, bytes_max), data
     except DocumentInvalid as error:
         status = 413 if error.problem.code in TOO_LARGE_CODES else 400
         raise HttpProblem(status, error.problem.message, code=error.problem.code, problems=[error.problem]) from None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -19,6 +20,8 @@ from workflow_engine.store import IdempotencyRow, Store
 
 HEADER: Final = "idempotency-key"
 REPLAYED: Final = {"Idempotency-Replayed": "true"}
+_decode = msgspec.json.Decoder().decode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 Identity = tuple[str, str, str]
@@ -48,6 +51,19 @@ class RequestKey:
         return IdempotencyRow(self.route, self.key, self.body_hash, status, answer)
 
 
+def _canonical(request: Request, body: bytes) -> bytes:
+    """What the key stands for: the body's content however it is written, and what the query changes in the effect.
+
+    How long a start is waited for changes the answer alone: whoever asks again may wait longer.
+    """
+    try:
+        content = _encode_sorted(_decode(body or b"{}"))
+    except (ValueError, RecursionError):
+        content = body  # YAML
+    query = sorted((name, value) for name, value in request.query_params.multi_items() if name != "wait")
+    return content if not query else content + b"\0" + _encode_sorted(query)
+
+
 class Idempotency:
     """Answers repeated requests."""
 
@@ -63,9 +79,7 @@ class Idempotency:
             return None
         if _KEY.fullmatch(key) is None:
             raise HttpProblem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters", code="invalid_key")
-        query = request.url.query
-        route = f"{request.method} {request.url.path}" + (f"?{query}" if query else "")
-        return RequestKey(tenant_id, route, key, body)
+        return RequestKey(tenant_id, f"{request.method} {request.url.path}", key, _canonical(request, body))
 
     async def answer(self, key: RequestKey | None, act: Callable[[], Awaitable[Response]]) -> Response:
         """Act, unless a request with this key was answered before: then its answer, marked as a replay.
@@ -88,6 +102,11 @@ class Idempotency:
             return replay
         finally:
             self._in_progress.discard(key.identity)
+
+    async def keep(self, key: RequestKey | None, status: int, answer: bytes) -> None:
+        """Keep a fuller answer than the one that was committed: a start that was waited for knows its end."""
+        if key is not None:
+            await self._store.update_receipt(key.tenant_id, key.row(status, answer))
 
     async def _replay(self, key: RequestKey) -> Response | None:
         found = await self._store.receipt(*key.identity)

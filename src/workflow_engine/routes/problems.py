@@ -47,12 +47,14 @@ TITLES: Final = {
     403: "Not permitted",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
     422: "Not valid",
     429: "Too many requests",
+    431: "Headers too large",
     500: "Internal error",
     503: "Unavailable",
     507: "Storage full",
@@ -109,6 +111,21 @@ def problem_response(
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_S), **(headers or {})}
     return Response(encode_body(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def problem_bytes(status: int, detail: str, code: str) -> bytes:
+    """A whole HTTP answer with a problem document, for connections on which no request could be read."""
+    body = encode_body(
+        {
+            "type": f"urn:workflow-engine:problem:{code}",
+            "title": TITLES.get(status, "Error"),
+            "status": status,
+            "detail": detail,
+            "code": code,
+        }
+    )
+    head = f"HTTP/1.1 {status} {TITLES.get(status, 'Error')}\r\nContent-Type: {MEDIA_TYPE}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
 
 
 def encode_body(body: Any) -> bytes:
