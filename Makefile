@@ -24,6 +24,9 @@ install: .venv/.installed ## make .venv with the locked dependencies and the com
 demo: install ## a real workflow, killed half-way with SIGKILL, that finishes all the same
 	@$(BIN)/python examples/demo/demo.py
 
+serve: install ## the HTTP service on http://127.0.0.1:8000 (options: ARGS="--port 9000")
+	@$(BIN)/workflow-engine serve $(ARGS)
+
 test: install ## the whole test suite
 	@$(BIN)/python -m pytest
 
@@ -41,6 +44,12 @@ bench: install ## measure throughput, latency and cost per step
 
 properties: install ## the long property tests
 	@PROPERTIES=long $(BIN)/python -m pytest tests/properties
+
+faults: install ## every fault once as it is (must be survived) and once unprotected (must not be)
+	@$(BIN)/python tests/faults/fault_runner.py
+
+fuzz: install ## Schemathesis against a real server for FUZZ_SECONDS (120)
+	@$(BIN)/python tests/fuzz/fuzz_server.py
 
 lock: ## renew requirements.txt from pyproject.toml (no registry host is ever written)
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.txt

@@ -5,8 +5,10 @@ import sys
 
 MODULES = {
     "engine": "bench.engine",
+    "http": "bench.http",
     "store": "bench.store",
     "expressions": "bench.expressions",
+    "live": "bench.live",
 }
 
 

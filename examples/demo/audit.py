@@ -17,7 +17,7 @@ LEDGER = os.environ.get("AUDIT_LEDGER")
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 PARSER = threading.Lock()
-"""Python 3.11 counts the depth of a parse once for all threads (CPython issue 106905): two at a time upset each other."""
+"""Python 3.11 counts the depth of a parse once for all threads (CPython issue 106905): two upset each other."""
 RANKED = 3
 """Functions named per heavy module."""
 
