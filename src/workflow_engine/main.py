@@ -12,7 +12,7 @@ from workflow_engine.models.document import DocumentInvalid, parse_document
 from workflow_engine.models.duration import parse_duration
 from workflow_engine.models.errors import DefinitionInvalid, WorkflowEngineError
 from workflow_engine.models.event import ErrorValue
-from workflow_engine.models.execution import COMPLETED
+from workflow_engine.models.execution import COMPLETED, ExecutionState
 from workflow_engine.models.limits import Limits
 from workflow_engine.services.endings import Endings
 from workflow_engine.services.engine_services import EngineServices
@@ -29,7 +29,7 @@ from workflow_engine.steps.function_registry import FunctionRegistry
 from workflow_engine.steps.function_registry import functions as registered_functions
 from workflow_engine.steps.http import HttpHandler
 from workflow_engine.steps.registry import Handlers
-from workflow_engine.store import Store
+from workflow_engine.store import ExecutionRow, Store
 
 DEFAULT_TENANT = "default"
 
@@ -289,8 +289,17 @@ class _Parts:
             live.publish(committed)
             endings.publish(committed)
 
+        def on_doubt(row: ExecutionRow, state: ExecutionState) -> None:
+            live.doubt(row.tenant_id, row.execution_id)
+            endings.look_at(row, state)
+
         executor = WorkflowExecutor(
-            store, states, handlers, concurrency=settings.worker_concurrency, on_committed=on_committed
+            store,
+            states,
+            handlers,
+            concurrency=settings.worker_concurrency,
+            on_committed=on_committed,
+            on_doubt=on_doubt,
         )
         executions = Executions(store, workflows, states, executor, live, endings, limits)
         services = EngineServices(

@@ -62,6 +62,9 @@ NO_ROOM: Final = Refusal(503, "the server has no room for another connection", "
 
 log = structlog.get_logger(__name__)
 
+USER_TIMEOUT_MS = 120_000
+"""Longer than a socket is given to take its next event (`stream_stall`) and to drain after its close."""
+
 
 class CannotListen(WorkflowEngineError):
     """The address can't be listened on."""
@@ -120,6 +123,10 @@ def _bound(settings: Settings, host: str, port: int) -> Iterator[socket.socket]:
         )
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Accepted connections inherit it: a reader that takes nothing for so long is gone, whatever protocol it
+            # speaks.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
         try:
             listener.bind(address)
         except OSError as error:

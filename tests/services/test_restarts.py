@@ -1,16 +1,27 @@
 """An engine that is closed and opened again: snapshots, timers, pauses and signals are where they were."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workflow_engine import Engine
+import pytest
+
+from workflow_engine import Engine, Execution
+from workflow_engine.models.errors import StoreUnavailable
+from workflow_engine.store import TransitionWrite
 
 LOOP_THEN_WAIT: dict[str, Any] = {
     "id": "loop",
     "start": ["step"],
     "variables": {"n": 0, "ballast": "x" * 200},
     "nodes": [
-        {"id": "step", "type": "set", "assign": {"n": "${ vars.n + 1 }"}, "output": "${ vars.ballast + string(vars.n) }"},
+        {
+            "id": "step",
+            "type": "set",
+            "assign": {"n": "${ vars.n + 1 }"},
+            "output": "${ vars.ballast + string(vars.n) }",
+        },
         {"id": "go", "type": "wait", "with": {"signal": "go"}},
         {"id": "last", "type": "set", "output": "${ {'n': vars.n, 'payload': steps.go.output} }"},
     ],
@@ -90,3 +101,32 @@ async def test_waiting_executions_are_not_held_in_memory(tmp_path: Path) -> None
         assert engine.services.executor.residents == 0
         await engine.execution(started[7].id).signal("go")
         await engine.execution(started[7].id).result()
+
+
+async def test_a_commit_that_landed_without_an_answer_is_heard_of_all_the_same(tmp_path: Path) -> None:
+    definition = {"id": "gate", "nodes": [{"id": "go", "type": "wait", "with": {"signal": "go"}}]}
+    async with Engine(url(tmp_path)) as engine:
+        await engine.publish(definition)
+        execution = await engine.start("gate")
+        submit = engine.store.submit
+        lost = []
+
+        def lose_the_answer(write: TransitionWrite, on_done: Callable[[Exception | None], None]) -> None:
+            engine.store.submit = submit  # type: ignore[method-assign]
+            lost.append(write.number)
+            submit(write, lambda _landed: on_done(StoreUnavailable("the connection was lost")))
+
+        ended = asyncio.create_task(execution.wait())
+        events = asyncio.create_task(names_of(execution))
+        await paused(engine, execution.id)
+        engine.store.submit = lose_the_answer  # type: ignore[method-assign]
+        with pytest.raises(StoreUnavailable):
+            await execution.signal("go", "now")
+        assert lost
+        assert (await ended)["output"] == "now"
+        assert (await events)[-1] == "workflow_completed"
+
+
+async def names_of(execution: Execution) -> list[str]:
+    """The names of all events up to the end."""
+    return [event["event"] async for event in execution.events()]

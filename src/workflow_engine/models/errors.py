@@ -35,14 +35,18 @@ class DefinitionInvalid(WorkflowEngineError):
 
 
 class InputInvalid(WorkflowEngineError):
-    """The input does not fit the workflow's input schema."""
+    """A value does not fit its schema: the input of a workflow, or a person's answer."""
 
     code = "invalid_input"
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], what: str = "input") -> None:
+        """
+        Args:
+            what: the value in question, as the message calls it.
+        """
         self.problems = list(problems)
         first = f": {problems[0].path or '/'}: {problems[0].message}" if problems else ""
-        super().__init__(f"the input is not valid{first}")
+        super().__init__(f"the {what} is not valid{first}")
 
 
 class NotFound(WorkflowEngineError):

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from workflow_engine.models.execution import ExecutionState
 from workflow_engine.services.execution_resource import execution_resource
 from workflow_engine.services.workflow_executor import Committed, Key
+from workflow_engine.store import ExecutionRow
 
 Ending = asyncio.Future[dict[str, Any] | None]
 """The execution as the API shows it at its end; None where nobody can wait any longer."""
@@ -36,11 +38,13 @@ class Endings:
 
     def publish(self, committed: Committed) -> None:
         """Tell those who wait, if the transition was the last one."""
-        state = committed.state
+        self.look_at(committed.row, committed.state)
+
+    def look_at(self, row: ExecutionRow, state: ExecutionState) -> None:
+        """Tell those who wait, if the execution has ended."""
         waiting = self._waiting.get((state.tenant_id, state.execution_id))
-        if waiting is None or not state.is_terminal:
-            return
-        self._tell(waiting, execution_resource(committed.row, state))
+        if waiting is not None and state.is_terminal:
+            self._tell(waiting, execution_resource(row, state))
 
     def close(self) -> None:
         """Let everybody go who waits: the process is about to end."""

@@ -34,14 +34,14 @@ class InputSchema:
             return [_problem("schema_unusable", "", f"the schema can't be used: {error}")]
         return [_problem("invalid_input", pointer(*keys), message) for keys, message in errors]
 
-    async def check(self, value: Any) -> None:
-        """Raises InputInvalid with every problem of a value (the first hundred)."""
+    async def check(self, value: Any, what: str = "input") -> None:
+        """Raises InputInvalid with every problem of a value (the first hundred); `what` is what messages call it."""
         try:
             problems = self.problems(value, steps_max=STEPS_INLINE)
         except StepsExceeded:
             problems = await asyncio.get_running_loop().run_in_executor(_thread(), self.problems_or_limit, value)
         if problems:
-            raise InputInvalid(problems)
+            raise InputInvalid(problems, what)
 
     def problems_or_limit(self, value: Any) -> list[Problem]:
         """The problems of a value; that it takes too much to find them is one too."""
@@ -74,5 +74,5 @@ async def check_form(form: Any, answer: Any) -> None:
     wrong = await asyncio.get_running_loop().run_in_executor(_thread(), schema_problems, form)
     if wrong:
         path, message, hint = wrong[0]
-        raise InputInvalid([_problem("schema_unusable", "", f"the form is no schema: {path}: {message}", hint)])
-    await InputSchema(form).check(answer)
+        raise InputInvalid([_problem("schema_unusable", "", f"the form is no schema: {path}: {message}", hint)], "form")
+    await InputSchema(form).check(answer, "answer")

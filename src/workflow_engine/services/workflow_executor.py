@@ -99,6 +99,9 @@ class Committed:
 
 OnCommitted = Callable[[Committed], None]
 
+OnDoubt = Callable[[ExecutionRow, ExecutionState], None]
+"""Gets an execution as it was found after a commit of which nobody can say whether it happened: look again."""
+
 
 class Receipt(NamedTuple):
     """What to keep under a request's `Idempotency-Key`, in the commit of the request's own effect."""
@@ -121,11 +124,13 @@ class Letter(NamedTuple):
 class Resident:
     """An execution with something to do."""
 
-    __slots__ = ("held", "is_busy", "key", "mailbox")
+    __slots__ = ("held", "is_busy", "is_in_doubt", "key", "mailbox")
 
     def __init__(self, key: Key, held: Held | None) -> None:
         self.key = key
         self.held = held
+        self.is_in_doubt = False
+        """A commit was answered by an error and may have landed all the same."""
         self.mailbox: list[Letter] = []
         self.is_busy = False
 
@@ -134,11 +139,19 @@ class WorkflowExecutor:
     """Owns the executions of one process."""
 
     def __init__(
-        self, store: Store, states: StateManager, handlers: Handlers, *, concurrency: int, on_committed: OnCommitted
+        self,
+        store: Store,
+        states: StateManager,
+        handlers: Handlers,
+        *,
+        concurrency: int,
+        on_committed: OnCommitted,
+        on_doubt: OnDoubt,
     ) -> None:
         self._store = store
         self._states = states
         self._on_committed = on_committed
+        self._on_doubt = on_doubt
         self._residents: dict[Key, Resident] = {}
         self._loads: set[asyncio.Task[None]] = set()
         self._is_open = True
@@ -387,6 +400,7 @@ class WorkflowExecutor:
 
     def _on_unwritten(self, resident: Resident, batch: list[Letter], error: Exception) -> None:
         """The state in memory is ahead of the log: throw it away; nothing that was reported by a step is lost."""
+        resident.is_in_doubt = True
         if isinstance(error, AlreadyExists):
             self._refuse_repeated(resident, batch, error)
             return
@@ -464,6 +478,9 @@ class WorkflowExecutor:
         except Exception as error:  # noqa: BLE001 - a log that does not fold must stop this execution alone
             self._abandon(resident, [], error)
             return
+        if resident.is_in_doubt:
+            resident.is_in_doubt = False
+            self._on_doubt(resident.held.row, resident.held.working.state)
         resident.mailbox.insert(0, Letter(Recover()))
         self._turn(resident)
 
