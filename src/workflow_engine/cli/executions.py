@@ -126,6 +126,7 @@ def _local_page(
 ) -> dict[str, Any]:
     from workflow_engine.cli.databases import existing_database
     from workflow_engine.cli.session import run_on_loop
+    from workflow_engine.services.execution_resource import execution_summary
     from workflow_engine.store import Store
 
     prepared_settings()
@@ -143,28 +144,8 @@ def _local_page(
 
     found = run_on_loop(rows)
     return {
-        "items": [_item(row) for row in found],
+        "items": [execution_summary(row) for row in found],
         "next_cursor": _cursor(found[-1]) if len(found) == limit else None,
-    }
-
-
-def _item(row: "ExecutionRow") -> dict[str, Any]:
-    from workflow_engine.models.instant import rfc3339
-
-    return {
-        "execution_id": row.execution_id,
-        "workflow_id": row.workflow_id,
-        "version": row.version,
-        "status": row.status,
-        "reason": row.reason,
-        "progress_percentage": row.progress,
-        "sequence": row.sequence,
-        "priority": row.priority,
-        "metadata": row.metadata,
-        "labels": row.labels,
-        "created_at": rfc3339(row.created_at),
-        "started_at": rfc3339(row.started_at) if row.started_at is not None else None,
-        "finished_at": rfc3339(row.finished_at) if row.finished_at is not None else None,
     }
 
 
@@ -229,7 +210,7 @@ def _local_execution(db: str, tenant: str, execution_id: str) -> dict[str, Any]:
         store = await Store.open(url, read_only=True)
         try:
             found = await find_execution(store, tenant, execution_id)
-            steps = await steps_of(store, tenant, execution_id, {node.id: node.type for node in found.definition.nodes})
+            steps = await steps_of(store, tenant, execution_id)
             return {**found.resource, "waiting_for": found.waiting_for, "steps": steps}
         finally:
             await store.close()

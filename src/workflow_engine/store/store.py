@@ -25,7 +25,7 @@ from workflow_engine.store.records import (
     TransitionWrite,
     WorkflowRow,
 )
-from workflow_engine.store.server_key import ensure_server_key
+from workflow_engine.store.server_key import ensure_server_key, find_server_key
 from workflow_engine.store.statements import Connection
 
 QUEUE_MAX = 50_000
@@ -68,7 +68,8 @@ class Store:
         database = Database(url)
         if read_only:
             await asyncio.to_thread(database.check_reader)
-            return cls(database, None, Readers(database, readers))
+            reading = Readers(database, readers)
+            return cls(database, None, reading, await reading.run(find_server_key))
         connection = await asyncio.to_thread(database.open_writer)
         key = ensure_server_key(connection)
         committer = Committer(database, connection)
@@ -91,7 +92,7 @@ class Store:
 
     @property
     def key(self) -> bytes:
-        """The database's secret of 32 bytes; raises NotPermitted where it was opened for reading only."""
+        """The database's secret of 32 bytes; raises NotPermitted where it was opened for reading before it had one."""
         if self._key is None:
             raise NotPermitted("the database was opened for reading only")
         return self._key
