@@ -16,7 +16,9 @@ TOOTH = "the server writes on whether or not a listener takes it"
 
 STALLED = 200
 GOOD = 10
-ITEMS, COUNT = 100, 4_000
+ITEMS, COUNT = 100, 6_000
+TEXT_BYTES = 10_000
+"""The stream is larger than the memory that may be used: whoever keeps it for a stalled listener is found out."""
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
 CLOSED_SLOW = "workflow_engine_live_streams_slow_total"
 
@@ -35,20 +37,15 @@ def bite() -> None:
 
 
 async def strike(stage: Stage) -> None:
-    """Burst after burst, with both kinds of listeners."""
+    """One execution with good listeners alone, so that the memory of the work itself is taken; one with both."""
     async with stage.server(stream_stall="2s") as server:
         await server.publish(BURSTS)
-        value = {"items": list(range(ITEMS)), "text": "x" * 1_000, "count": COUNT}
-        execution_id = await server.start("bursts", input=value)
+        await run_with_good(server, await start(server))
+        execution_id = await start(server)
         stalled = [await stalled_socket(server, path_of(execution_id)) for _ in range(STALLED)]
         try:
             before = memory_bytes(server)
-            good = [asyncio.create_task(follow(server, execution_id)) for _ in range(GOOD)]
-            for _ in range(COUNT // ITEMS):
-                await say(server, execution_id)
-            last = (await server.until_status(execution_id))["sequence"]
-            for seen in await asyncio.gather(*good):
-                require(seen == list(range(1, last + 1)), f"a listener saw {len(seen)} of {last} events")
+            await run_with_good(server, execution_id)
             grown = memory_bytes(server) - before
             require(grown <= MEMORY_BYTES_MAX, f"the server has grown by {grown} bytes")
 
@@ -59,6 +56,22 @@ async def strike(stage: Stage) -> None:
         finally:
             for connected in stalled:
                 connected.close()
+
+
+async def start(server: ServerProcess) -> str:
+    """An execution that waits for its first burst."""
+    value = {"items": list(range(ITEMS)), "text": "x" * TEXT_BYTES, "count": COUNT}
+    return await server.start("bursts", input=value)
+
+
+async def run_with_good(server: ServerProcess, execution_id: str) -> None:
+    """All bursts, each event of which every good listener must see once."""
+    good = [asyncio.create_task(follow(server, execution_id)) for _ in range(GOOD)]
+    for _ in range(COUNT // ITEMS):
+        await say(server, execution_id)
+    last = (await server.until_status(execution_id))["sequence"]
+    for seen in await asyncio.gather(*good):
+        require(seen == list(range(1, last + 1)), f"a listener saw {len(seen)} of {last} events")
 
 
 async def follow(server: ServerProcess, execution_id: str) -> list[int]:
