@@ -312,8 +312,8 @@ async def bench_fan_out(server: Server) -> None:
 
 
 async def bench_stalled(server: Server) -> None:
-    """L2: 50 commits a second of 2 KB each. Alternating, because the machine has moods. Over the whole run, and from the
-    third second on, when those that never read have stopped taking anything and are no listeners any more.
+    """L2: 50 commits a second of 2 KB each. Alternating, because the machine has moods. Over the whole run, and from
+    the third second on, when those that never read have stopped taking anything and are no listeners any more.
     """
     p99_ms: dict[int, list[float]] = {0: [], STALLED: []}
     whole_ms: dict[int, list[float]] = {0: [], STALLED: []}
