@@ -1,6 +1,8 @@
 import asyncio
+import json
 import resource
 import socket as sockets
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,35 @@ async def test_commit_of_which_nobody_told_is_found_in_the_log(
         await execution.signal("say")
         batch = await asyncio.wait_for(subscription.next(), 10)
         assert batch is not None
+
+
+async def test_client_that_answers_no_ping_is_asked_once_and_gets_everything(server: LiveServer) -> None:
+    execution_id = await start(server)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = (
+        f"GET /ws/v1/executions/{execution_id} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    writer.write(head.encode())
+    running = asyncio.create_task(run(server, execution_id))
+    try:
+        async with asyncio.timeout(30):
+            await reader.readuntil(b"\r\n\r\n")
+            frames = [frame async for frame in _frames(reader)]
+    finally:
+        writer.close()
+        await running
+    seen = [json.loads(payload)["sequence"] for opcode, payload in frames if opcode == 0x81]
+    assert seen == list(range(1, len(seen) + 1))
+    assert [payload for opcode, payload in frames if opcode == 0x89] == [b""]
+    assert frames[-1][0] == 0x88
+
+
+async def _frames(reader: asyncio.StreamReader) -> AsyncIterator[tuple[int, bytes]]:
+    """What a server sends, to its close."""
+    opcode = 0
+    while opcode != 0x88:
+        opcode, size = await reader.readexactly(2)
+        if size >= 126:
+            size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+        yield opcode, await reader.readexactly(size)

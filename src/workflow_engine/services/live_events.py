@@ -15,7 +15,7 @@ from workflow_engine.services.subscription import (
     tenant_topic,
     workflow_topic,
 )
-from workflow_engine.services.tail import Tail
+from workflow_engine.services.tail import Reader, Tail
 from workflow_engine.services.workflow_executor import Committed
 from workflow_engine.store import Store
 
@@ -49,13 +49,19 @@ class LiveEvents:
 
     # --- following
 
-    async def subscribe(self, tenant_id: str, execution_id: str, *, after: int = 0) -> Subscription:
+    async def subscribe(
+        self, tenant_id: str, execution_id: str, *, after: int = 0, reader: Reader | None = None
+    ) -> Subscription:
         """Follow an execution from a sequence on, exclusive. Close what is returned.
+
+        Args:
+            reader: who reads, where the door can tell whether it does; without one it is keen.
 
         Raises:
             NotFound, CursorAhead, ResyncRequired, StoreUnavailable.
         """
-        return await subscribe(self._store, self, self.log, tenant_id, execution_id, after=after)
+        reader = reader or Reader()
+        return await subscribe(self._store, self, self.log, tenant_id, execution_id, after=after, reader=reader)
 
     async def history(self, tenant_id: str, execution_id: str, *, after: int = 0) -> AsyncIterator[StreamEvent]:
         """The events that an execution has so far, after a sequence; raises NotFound, StoreUnavailable."""
@@ -66,13 +72,13 @@ class LiveEvents:
                 yield event
             after, progress = batch.last, batch.events[-1].progress
 
-    def follow_workflow(self, tenant_id: str, workflow_id: str) -> Feed:
+    def follow_workflow(self, tenant_id: str, workflow_id: str, reader: Reader | None = None) -> Feed:
         """Follow all executions of a workflow, from now on. Close what is returned."""
-        return Feed(self, workflow_topic(tenant_id, workflow_id))
+        return Feed(self, workflow_topic(tenant_id, workflow_id), reader or Reader())
 
-    def follow_tenant(self, tenant_id: str) -> Feed:
+    def follow_tenant(self, tenant_id: str, reader: Reader | None = None) -> Feed:
         """Follow everything of a tenant, from now on. Close what is returned."""
-        return Feed(self, tenant_topic(tenant_id))
+        return Feed(self, tenant_topic(tenant_id), reader or Reader())
 
     def join(self, topic: Topic) -> Tail:
         """The topic's tail, which is fed until as many have left it as have joined it."""

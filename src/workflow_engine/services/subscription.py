@@ -12,7 +12,7 @@ from workflow_engine.models.errors import Conflict
 from workflow_engine.models.execution import TERMINAL
 from workflow_engine.services.event_log import EventLog
 from workflow_engine.services.event_stream import REOPENING_EVENT, TERMINAL_EVENTS, Batch, StreamEvent
-from workflow_engine.services.tail import Tail
+from workflow_engine.services.tail import Reader, Tail
 from workflow_engine.store import ExecutionRow, Store
 
 Topic = tuple[str, ...]
@@ -76,7 +76,8 @@ class Tails(Protocol):
 class Follower:
     """One reader of one topic. Close it, or use it as a context."""
 
-    def __init__(self, tails: Tails, topic: Topic) -> None:
+    def __init__(self, tails: Tails, topic: Topic, reader: Reader) -> None:
+        self._reader = reader
         self._tails = tails
         self._topic = topic
         self._tail = tails.join(topic)
@@ -93,7 +94,7 @@ class Follower:
     async def _wait(self) -> None:
         if self._is_stopped:
             return
-        self._woken = self._tail.wait()
+        self._woken = self._tail.wait(self._reader)
         try:
             await self._woken
         finally:
@@ -118,8 +119,10 @@ class Follower:
 class Subscription(Follower):
     """Follows one execution."""
 
-    def __init__(self, tails: Tails, log: EventLog, tenant_id: str, execution_id: str, *, after: int) -> None:
-        super().__init__(tails, execution_topic(tenant_id, execution_id))
+    def __init__(
+        self, tails: Tails, log: EventLog, tenant_id: str, execution_id: str, *, after: int, reader: Reader
+    ) -> None:
+        super().__init__(tails, execution_topic(tenant_id, execution_id), reader)
         self._log = log
         self._row: ExecutionRow
         self._progress: int | None = None
@@ -188,8 +191,8 @@ class Subscription(Follower):
 class Feed(Follower):
     """Follows the events of many executions, from now on: each execution's in order."""
 
-    def __init__(self, tails: Tails, topic: Topic) -> None:
-        super().__init__(tails, topic)
+    def __init__(self, tails: Tails, topic: Topic, reader: Reader) -> None:
+        super().__init__(tails, topic, reader)
         self._position = self._tail.last or 0
 
     async def next(self) -> Batch | None:
@@ -211,10 +214,10 @@ class Feed(Follower):
 
 
 async def subscribe(
-    store: Store, tails: Tails, log: EventLog, tenant_id: str, execution_id: str, *, after: int
+    store: Store, tails: Tails, log: EventLog, tenant_id: str, execution_id: str, *, after: int, reader: Reader
 ) -> Subscription:
     """A subscription that has started; raises NotFound, CursorAhead, ResyncRequired."""
-    subscription = Subscription(tails, log, tenant_id, execution_id, after=after)
+    subscription = Subscription(tails, log, tenant_id, execution_id, after=after, reader=reader)
     try:
         await subscription.start(store)
     except BaseException:

@@ -18,14 +18,32 @@ WAKES_MAX: Final = 32
 """Readers woken in one turn of the loop: a thousand at once would hold everything else up for as long as it takes to
 write to their sockets."""
 
+LATE_PAUSE_S: Final = 0.01
+LATE_WAKES_MIN: Final = 8
+LATE_SHARE: Final = 16
+"""Readers that are not keen are woken so many at a time, or that part of those who wait to be, with a pause before each
+time: 200 within about 0.25 s, 1,000 within about 0.5 s. An event finds the loop, and the processor, busy with few of
+them, and what came meanwhile each gets with one write."""
+
 SHARED_BATCHES_MAX: Final = 8
 """Positions whose batch is remembered between two events; readers that keep up are all at one or two."""
+
+
+class Reader:
+    """Who reads, through one follower or many. A reader is keen unless its door has reason to doubt that it takes what
+    it is sent; then it has its turn later than those that do.
+    """
+
+    __slots__ = ("is_keen",)
+
+    def __init__(self, *, is_keen: bool = True) -> None:
+        self.is_keen = is_keen
 
 
 class Tail:
     """Events by position: `first` to `last`, without a gap. `last` is None until the first event has come."""
 
-    __slots__ = ("_batches", "_events", "_waiting", "_waking", "bytes", "doubts", "first", "last", "readers")
+    __slots__ = ("_batches", "_events", "_late", "_waiting", "_waking", "bytes", "doubts", "first", "last", "readers")
 
     def __init__(self, last: int | None) -> None:
         self.last = last
@@ -36,8 +54,9 @@ class Tail:
         """How often it was told to doubt."""
         self._events: list[StreamEvent] = []
         self._batches: dict[int, Batch] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: dict[asyncio.Future[None], Reader] = {}
         self._waking: deque[asyncio.Future[None]] = deque()
+        self._late: deque[asyncio.Future[None]] = deque()
 
     def append(self, events: list[StreamEvent], position: int) -> None:
         """Add events, the first at `position`. After a gap what was held before it is of no use."""
@@ -93,31 +112,43 @@ class Tail:
                 self._batches[position] = batch
         return batch
 
-    def wait(self) -> asyncio.Future[None]:
+    def wait(self, reader: Reader) -> asyncio.Future[None]:
         """Done once the next event has come. For a reader that has had all there is; it calls `forget` afterwards."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(woken)
+        self._waiting[woken] = reader
         if len(self._waiting) == self.readers:
             self.drop()
         return woken
 
     def forget(self, woken: asyncio.Future[None]) -> None:
         """Wake a reader no more, whether it was woken or not."""
-        self._waiting.discard(woken)
+        self._waiting.pop(woken, None)
 
     def _wake(self) -> None:
         if not self._waiting:
             return
-        is_under_way = bool(self._waking)
-        self._waking.extend(self._waiting)
+        is_under_way, is_late_under_way = bool(self._waking), bool(self._late)
+        for woken, reader in self._waiting.items():
+            (self._waking if reader.is_keen else self._late).append(woken)
         self._waiting.clear()
         if not is_under_way:
             self._wake_some()
+        if self._late and not is_late_under_way:
+            asyncio.get_running_loop().call_later(LATE_PAUSE_S, self._wake_late)
 
     def _wake_some(self) -> None:
-        for _ in range(min(WAKES_MAX, len(self._waking))):
-            woken = self._waking.popleft()
-            if not woken.done():
-                woken.set_result(None)
+        _wake_first(self._waking, WAKES_MAX)
         if self._waking:
             asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def _wake_late(self) -> None:
+        _wake_first(self._late, max(LATE_WAKES_MIN, len(self._late) // LATE_SHARE))
+        if self._late:
+            asyncio.get_running_loop().call_later(LATE_PAUSE_S, self._wake_late)
+
+
+def _wake_first(readers: deque[asyncio.Future[None]], count: int) -> None:
+    for _ in range(min(count, len(readers))):
+        woken = readers.popleft()
+        if not woken.done():
+            woken.set_result(None)

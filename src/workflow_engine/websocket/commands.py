@@ -79,6 +79,7 @@ class CancelExecution(SocketCommand, tag="cancel", frozen=True, kw_only=True):
 
     execution_id: str
     reason: str = "cancelled"
+    compensate: bool = False
 
 
 Steering = StartExecution | SendSignal | PauseExecution | ResumeExecution | CancelExecution
@@ -127,7 +128,7 @@ async def steer(services: EngineServices, tenant_id: str, command: Steering) -> 
         case ResumeExecution():
             return await executions.give(tenant_id, command.execution_id, Resume())
         case CancelExecution():
-            return await executions.give(tenant_id, command.execution_id, Cancel(command.reason))
+            return await executions.give(tenant_id, command.execution_id, Cancel(command.reason, command.compensate))
 
 
 async def _start(services: EngineServices, tenant_id: str, command: StartExecution) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from workflow_engine.routes.tenancy import is_loopback_host, tenant_of
 from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.event_stream import Batch
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.tail import Reader
 from workflow_engine.websocket.events import event_frame, message_frame
 from workflow_engine.websocket.protocol import CLOSE_S, EXTENSION, SocketProtocol, Stalled
 
@@ -69,6 +70,11 @@ class Connection:
     def live(self) -> LiveEvents:
         """The live events of the engine behind the door."""
         return self.services.live
+
+    @property
+    def reader(self) -> Reader:
+        """The client, as far as it shows that it reads."""
+        return self._protocol.reader
 
     async def accept(self) -> None:
         """Open it."""

@@ -42,7 +42,9 @@ class ExecutionSocket:
         after, execution_id = after_of(websocket), websocket.path_params["execution_id"]
         async with self._manager.admit(connection):
             try:
-                subscription = await connection.live.subscribe(connection.tenant_id, execution_id, after=after)
+                subscription = await connection.live.subscribe(
+                    connection.tenant_id, execution_id, after=after, reader=connection.reader
+                )
             except (CursorAhead, ResyncRequired) as error:
                 await _refuse_cursor(connection, error)
                 return
@@ -165,17 +167,17 @@ class Session:
         self._writers[target] = Writer(follower, asyncio.ensure_future(self._connection.supervise(write)))
 
     async def _follow(self, command: Subscribe) -> Subscription | Feed:
-        live, tenant_id = self._connection.live, self._connection.tenant_id
+        live, tenant_id, reader = self._connection.live, self._connection.tenant_id, self._connection.reader
         if command.execution_id is not None:
             if not 0 <= command.after <= SEQUENCE_MAX:
                 raise CommandInvalid("`after` is a sequence: an integer from 0")
-            return await live.subscribe(tenant_id, command.execution_id, after=command.after)
+            return await live.subscribe(tenant_id, command.execution_id, after=command.after, reader=reader)
         if command.after:
             raise CommandInvalid("`after` goes with `execution_id`; other subscriptions begin now")
         if command.workflow_id is not None:
             await self._connection.services.store.workflow(tenant_id, command.workflow_id)
-            return live.follow_workflow(tenant_id, command.workflow_id)
-        return live.follow_tenant(tenant_id)
+            return live.follow_workflow(tenant_id, command.workflow_id, reader)
+        return live.follow_tenant(tenant_id, reader)
 
     async def _unsubscribe(self, command: Unsubscribe) -> None:
         target = _target_of(command.execution_id, command.workflow_id)

@@ -12,9 +12,11 @@ from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from workflow_engine.config.settings import Settings
+from workflow_engine.services.tail import Reader
 
 EXTENSION: Final = "workflow_engine.socket"
 """The name in an ASGI scope under which a door finds the protocol."""
@@ -39,6 +41,17 @@ the client would never see why."""
 ENVELOPE_BYTES_MAX: Final = 64 * 1024
 """What a command may have beside one payload."""
 
+
+PROBE_S: Final = 5.0
+"""After so long a client is asked again, with the next thing that it is sent, whether it reads."""
+
+PATIENCE_S: Final = 0.5
+"""How long a client that has answered before may take to answer again until it is no longer thought to read."""
+
+PROBE: Final = b"\x89\x00"
+"""A ping without a payload (RFC 6455, section 5.5.2); the keep-alive pings have one, and end a socket that does not
+answer. Who does not answer this one only has its turn later. What the kernel has had acknowledged would say less: it is
+the other kernel, or a proxy, that acknowledges."""
 
 UNSENT_BYTES_MAX: Final = 128 * 1024
 """What the kernel takes for a client beyond what is on its way; left alone it takes megabytes for each slow one."""
@@ -72,6 +85,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._frames_left = float(FRAMES_BURST)
         self._counted_at = self.loop.time()
         self._is_refused = False
+        self._probe_at = 0.0
+        """When the next probe is due."""
+        self._answer_by: float | None = None
+        """While a probe has yet to be answered: until when that is soon enough."""
+        self.reader = Reader(is_keen=False)
+        """Keen once a probe was answered, and until one was not, in time."""
         self.gone: asyncio.Future[None] = self.loop.create_future()
         """Done once the connection is."""
 
@@ -91,6 +110,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 raise Stalled from None
         if self.disconnected or self.close_sent or self.transport.is_closing():
             raise ClientDisconnected
+        now = self.loop.time()
+        if self._answer_by is not None:
+            self.reader.is_keen &= now < self._answer_by
+        elif now >= self._probe_at:
+            self._answer_by = now + PATIENCE_S
+            frames += PROBE
         self.transport.write(frames)
 
     def close(self, code: int, reason: str, *, timeout_s: float = CLOSE_S) -> None:
@@ -153,6 +178,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             super().handle_ping()
         else:
             self.conn.data_to_send()  # no pong for a client that reads nothing: they would pile up
+
+    def handle_pong(self, event: Frame) -> None:
+        if not event.data and self._answer_by is not None:
+            self._answer_by = None
+            self._probe_at = self.loop.time() + PROBE_S
+            self.reader.is_keen = True
+        else:
+            super().handle_pong(event)
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
