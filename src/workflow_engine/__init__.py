@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workflow_engine.main import Engine, Execution, ExecutionEnded
     from workflow_engine.steps.function_registry import StepContext, StepFailed, function
+    from workflow_engine.steps.heartbeat import heartbeat
 
-__all__ = ["Engine", "Execution", "ExecutionEnded", "StepContext", "StepFailed", "__version__", "function"]
+__all__ = ["Engine", "Execution", "ExecutionEnded", "StepContext", "StepFailed", "__version__", "function", "heartbeat"]
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,7 @@ _HOMES = {
     "StepContext": "workflow_engine.steps.function_registry",
     "StepFailed": "workflow_engine.steps.function_registry",
     "function": "workflow_engine.steps.function_registry",
+    "heartbeat": "workflow_engine.steps.heartbeat",
 }
 
 

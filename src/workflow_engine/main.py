@@ -14,12 +14,16 @@ from workflow_engine.models.errors import DefinitionInvalid, WorkflowEngineError
 from workflow_engine.models.event import ErrorValue
 from workflow_engine.models.execution import COMPLETED, ExecutionState
 from workflow_engine.models.limits import Limits
+from workflow_engine.services.bulk import Bulk
 from workflow_engine.services.endings import Endings
 from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.executions import Executions
+from workflow_engine.services.forks import Forks
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.migrations import Migrations
 from workflow_engine.services.people_tasks import PeopleTasks
 from workflow_engine.services.retention import Retention
+from workflow_engine.services.starts import Starts
 from workflow_engine.services.state_manager import StateManager
 from workflow_engine.services.steps_view import StepsView
 from workflow_engine.services.workflow_executor import Committed, WorkflowExecutor
@@ -282,6 +286,7 @@ class _Parts:
         )
         workflows = WorkflowManager(store)
         states = StateManager(store, workflows, limits)
+        starts = Starts(store, workflows, limits)
         live = LiveEvents(store)
         endings = Endings()
 
@@ -296,17 +301,22 @@ class _Parts:
         executor = WorkflowExecutor(
             store,
             states,
+            starts,
             handlers,
             concurrency=settings.worker_concurrency,
+            depth_max=settings.max_depth,
             on_committed=on_committed,
             on_doubt=on_doubt,
         )
-        executions = Executions(store, workflows, states, executor, live, endings, limits)
+        executions = Executions(store, workflows, states, starts, executor, live, endings)
         services = EngineServices(
             store=store,
             workflows=workflows,
             executor=executor,
             executions=executions,
+            forks=Forks(store, workflows, executor),
+            migrations=Migrations(store, workflows, states, executor),
+            bulk=Bulk(store, executor),
             steps=StepsView(store, workflows, states),
             people_tasks=PeopleTasks(store, executions),
             live=live,

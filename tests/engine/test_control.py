@@ -516,7 +516,7 @@ def test_recover_dispatches_what_was_outstanding_and_nothing_else() -> None:
     world.working = Working(world.graph, world.folded(), world.limits)
     world.state = world.working.state
     decision = world.decide(Recover())
-    assert decision.effects == [Dispatch("a.1"), Dispatch("f.1:0")]
+    assert decision.effects == [Dispatch("a.1", is_repeat=True), Dispatch("f.1:0", is_repeat=True)]
     assert decision.facts == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from world import NOON_AT, World, call, connection, node, pure, refused
 
 from workflow_engine.engine.graph import compile_graph
-from workflow_engine.engine.transitions import back_off_s, next_attempt_at
+from workflow_engine.engine.outcomes import back_off_s, next_attempt_at
 from workflow_engine.engine.validation import validate
 from workflow_engine.models.command import CompleteStep, FailStep
 from workflow_engine.models.execution import Step

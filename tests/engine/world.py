@@ -8,7 +8,8 @@ from typing import Any
 
 from workflow_engine.engine.apply import apply_transition
 from workflow_engine.engine.decide import Decision, decide
-from workflow_engine.engine.graph import compile_graph
+from workflow_engine.engine.graph import Graph, compile_graph
+from workflow_engine.engine.migration import OutputReader, Outputs, missing_outputs, rebase
 from workflow_engine.engine.validation.validate import validate
 from workflow_engine.engine.working import Working
 from workflow_engine.models.command import (
@@ -17,11 +18,15 @@ from workflow_engine.models.command import (
     CompleteStep,
     FailStep,
     FireTimers,
+    Fork,
+    GrantSlot,
+    Migrate,
+    NoteChild,
     Rejection,
     Signal,
     Start,
 )
-from workflow_engine.models.effect import CloseTask, Dispatch, OpenTask, Withdraw
+from workflow_engine.models.effect import AskSlot, CloseTask, Dispatch, FreeSlot, OpenTask, Withdraw
 from workflow_engine.models.event import AnyFact, decode_facts, encode_facts
 from workflow_engine.models.execution import ExecutionState, Step, encode_state
 from workflow_engine.models.instant import MICROSECONDS
@@ -55,23 +60,26 @@ class World:
         is_folded: bool = True,
         **fields: Any,
     ) -> None:
+        self._begin(graph_of(nodes, connections, **fields), limits or Limits(), outcomes or {}, is_folded=is_folded)
+
+    def _begin(self, graph: Graph, limits: Limits, outcomes: dict[str, Outcome], *, is_folded: bool) -> None:
         self.is_folded = is_folded
-        document = {"id": "flow", "nodes": nodes, "connections": [connection(item) for item in connections], **fields}
-        published = validate(document)
-        assert published.definition is not None, published.problems
-        self.graph = compile_graph(published.definition)
-        self.limits = limits or Limits()
+        self.graph = graph
+        self.limits = limits
         self.now = NOON_AT
         self.state = ExecutionState("acme", "e1")
         self.working = Working(self.graph, self.state, self.limits)
-        self.outcomes = outcomes or {}
+        self.outcomes = outcomes
         self.log: list[tuple[int, bytes]] = []
         self.facts: list[AnyFact] = []
         self.last: Decision = Decision([], [], [], False)
         self.under_way: dict[str, tuple[int, int]] = {}
         self.asked: list[str] = []
+        self.slots: dict[str, AskSlot] = {}
+        self.freed: list[str] = []
         self.calls: list[str] = []
         self.withdrawn: list[str] = []
+        self.rejection: Rejection | None = None
 
     # --- commands
 
@@ -110,6 +118,51 @@ class World:
     def answer(self, step: str, output: Any = None) -> Rejection | None:
         """A person's answer."""
         return self.do(Answer(step, output))[0]
+
+    def grant(self, step: str) -> Rejection | None:
+        """The store has a slot for a step that asked for one."""
+        asked = self.slots.pop(step)
+        return self.do(GrantSlot(step, asked.attempt, asked.generation))[0]
+
+    def note_child(self, step: str, reason: str | None) -> Rejection | None:
+        """The child of a `workflow` step paused, or goes on."""
+        attempt, generation = self.under_way[step]
+        return self.do(NoteChild(step, attempt, generation, reason))[0]
+
+    def migrate(self, graph: Graph, nodes: dict[str, str] | None = None, *, version: int = 2) -> Rejection | None:
+        """An operator moves the execution to another version."""
+        rejection = self.do(Migrate(version, graph, nodes or {}, self.outputs(self.state, graph, nodes or {})))[0]
+        self.graph = self.working.graph
+        return rejection
+
+    def fork(
+        self,
+        number: int | None = None,
+        *,
+        graph: Graph | None = None,
+        nodes: dict[str, str] | None = None,
+        outcomes: dict[str, Outcome] | None = None,
+        variables: dict[str, Any] | None = None,
+    ) -> "World":
+        """A new execution that begins where this one stood after `number` transitions; after all of them by default."""
+        new = object.__new__(World)
+        new._begin(graph or self.graph, self.limits, outcomes or {}, is_folded=self.is_folded)
+        new.state.execution_id = "e2"
+        new.now = self.now
+        origin = self.folded(number)
+        version = 1
+        if graph is not None:
+            version = 2
+            outputs = self.outputs(origin, graph, nodes or {})
+            assert rebase(origin, self.graph, graph, version, nodes or {}, outputs=outputs) == []
+        new.rejection = new.do(Fork("flow", version, "e1", origin.sequence, origin, variables or {}))[0]
+        return new
+
+    def outputs(self, state: ExecutionState, graph: Graph, nodes: dict[str, str]) -> Outputs:
+        """What another version reads and this one has not kept, from the log."""
+        reader = OutputReader(missing_outputs(state, self.graph, graph, nodes))
+        reader.feed(self.facts)
+        return reader.outputs
 
     def wait(self, seconds: float) -> None:
         """Let time pass and look at the clock once, at its end."""
@@ -184,10 +237,10 @@ class World:
         self.under_way = {step: call for step, call in self.under_way.items() if step in self.state.steps}
         return decision
 
-    def folded(self) -> ExecutionState:
-        """The state that the log alone gives."""
-        state = ExecutionState("acme", "e1")
-        for number, (at, encoded) in enumerate(self.log, 1):
+    def folded(self, transitions: int | None = None) -> ExecutionState:
+        """The state that the log alone gives, or its first transitions."""
+        state = ExecutionState("acme", self.state.execution_id)
+        for number, (at, encoded) in enumerate(self.log[:transitions], 1):
             apply_transition(state, decode_facts(encoded), number=number, at=at)
         return state
 
@@ -206,6 +259,11 @@ class World:
             case CloseTask(step_id):
                 if step_id in self.asked:
                     self.asked.remove(step_id)
+            case AskSlot(step_id):
+                self.slots[step_id] = effect
+            case FreeSlot(step_id):
+                self.slots.pop(step_id, None)
+                self.freed.append(step_id)
 
     def _answer_calls(self) -> None:
         while True:
@@ -219,6 +277,14 @@ class World:
                 self.decide(FailStep(step.step_id, attempt, generation, outcome))
             else:
                 self.decide(CompleteStep(step.step_id, attempt, generation, outcome))
+
+
+def graph_of(nodes: list[dict[str, Any]], connections: list[Any] = (), **fields: Any) -> Graph:
+    """A definition, published and compiled."""
+    document = {"id": "flow", "nodes": nodes, "connections": [connection(item) for item in connections], **fields}
+    published = validate(document)
+    assert published.definition is not None, published.problems
+    return compile_graph(published.definition)
 
 
 def outcome_of(outcome: Outcome, step: Step) -> Any:
@@ -261,3 +327,14 @@ def node(name: str, type: str, **fields: Any) -> dict[str, Any]:  # noqa: A002
     if "input_" in fields:
         fields["with"] = fields.pop("input_")
     return {"id": name, "type": type, **fields}
+
+
+def group(name: str, nodes: list[dict[str, Any]], connections: list[Any] = (), **fields: Any) -> dict[str, Any]:
+    """A group with its own nodes and connections."""
+    return {
+        "id": name,
+        "type": "group",
+        "nodes": nodes,
+        "connections": [connection(item) for item in connections],
+        **fields,
+    }

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from workflow_engine.engine.validation import validate
 from workflow_engine.models.document import parse_document
 from workflow_engine.models.duration import DurationInvalid, TimestampInvalid, parse_duration, parse_timestamp
 from workflow_engine.models.node import NODE_CLASSES, HttpNode, WaitNode, effective_retry
@@ -366,6 +367,8 @@ class TestTimestamps:
             ("1970-01-01T00:00:01.123456789Z", 1_123_456),
             ("2026-01-31t08:00:00z", 1_769_846_400_000_000),
             ("1969-12-31T23:59:59.5Z", -500_000),
+            ("0001-01-01T05:00:00+05:00", -62_135_596_800_000_000),
+            ("9999-12-31T23:59:59.999999999Z", 253_402_300_799_999_999),
         ],
     )
     def test_a_timestamp_is_its_microseconds(self, text: str, micros: int) -> None:
@@ -380,14 +383,26 @@ class TestTimestamps:
             "2026-01-31T08:00:00+25:00",
             "soon",
             "0001-01-01T00:00:00+23:59",
+            "9999-12-31T23:59:59-00:01",
         ],
     )
     def test_what_names_no_instant_is_refused(self, text: str) -> None:
-        if text.startswith("0001"):
-            assert parse_timestamp(text) < 0
-        else:
-            with pytest.raises(TimestampInvalid):
-                parse_timestamp(text)
+        with pytest.raises(TimestampInvalid):
+            parse_timestamp(text)
+
+    @pytest.mark.parametrize(
+        ("node_type", "given", "path"),
+        [
+            ("wait", {"until": "9999-12-31T23:59:59-05:00"}, "/nodes/0/with/until"),
+            ("human", {"title": "t", "due": "0001-01-01T00:00:00+05:00"}, "/nodes/0/with/due"),
+        ],
+    )
+    def test_a_constant_instant_outside_of_the_years_is_refused_at_its_place(
+        self, node_type: str, given: dict[str, Any], path: str
+    ) -> None:
+        (problem,) = validate({"id": "x", "nodes": [{"id": "a", "type": node_type, "with": given}]}).problems
+        assert (problem.code, problem.path) == ("invalid_timestamp", path)
+        assert "names no instant" in problem.message
 
 
 def test_expected_statuses_are_ranges() -> None:

@@ -10,10 +10,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from workflow_engine.engine.validation import Limits, Validation, served, validate
+from workflow_engine.engine.validation import Limits, Validation, validate
 from workflow_engine.engine.validation.json_schema import schema_problems
 from workflow_engine.models.document import parse_document
 from workflow_engine.models.problem import Problem, pointer
+from workflow_engine.services.input_schema import input_checker
 
 BROKEN = Path(__file__).parent.parent / "data" / "broken"
 
@@ -87,7 +88,7 @@ connections:
   - {from: ask, to: pay, when: steps.ask.output.approved}
   - {from: ask, to: stop, otherwise: true}
   - {from: ask, to: stop, on: error, when: error.type == 'timeout'}
-  - {from: pay, to: each, tokens: "${ vars.tries }"}
+  - {from: pay, to: each}
   - {from: pay, to: told, on: error, label: refused}
   - {from: each, to: shipped}
   - {from: shipped, to: gather}
@@ -188,13 +189,7 @@ def test_names_with_slashes_are_escaped_in_pointers() -> None:
 
 
 class TestScopes:
-    """The rules for groups hold already, although groups themselves come later."""
-
-    @pytest.fixture(autouse=True)
-    def _serve_everything(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(served, "LATER_NODE_TYPES", set())
-        monkeypatch.setattr(served, "LATER_ATTRIBUTES", {kind: set() for kind in served.LATER_ATTRIBUTES})
-        monkeypatch.setattr("workflow_engine.engine.validation.names.LATER_NAMES", set())
+    """What an expression may name in groups, items, iterations and compensating nodes."""
 
     def test_a_group_sees_what_is_around_it_and_hides_what_is_inside(self) -> None:
         found = validate_yaml("""
@@ -220,7 +215,8 @@ connections:
             ("step_out_of_scope", "/nodes/2/output"),
         ]
 
-    def test_a_secret_stands_alone_in_the_input_of_an_io_node(self) -> None:
+    def test_a_secret_stands_alone_in_the_input_of_an_io_node(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("workflow_engine.engine.validation.names.LATER_NAMES", set())
         auth = {"bearer": "x${ secrets.token }"}
         call = {"type": "http", "with": {"url": "https://example.org", "auth": auth}}
         assert told(validate(with_nodes(call))) == []
@@ -250,6 +246,37 @@ connections:
     def test_an_undoing_node_is_neither_a_start_nor_unreachable(self) -> None:
         assert told(validate(with_nodes({"compensate": "n1"}, {}))) == []
         assert told(validate(with_nodes({"compensate": "n1"}, {}, start=["n0"]))) == []
+
+    def test_a_compensating_node_sees_what_the_step_that_it_undoes_had(self) -> None:
+        undone = {"foreach": {"items": [1], "as": "order", "index_as": "at"}, "repeat": {"max": 2}, "compensate": "n1"}
+        arguments = {"made": "${ output }", "of": "${ order + at + iteration }"}
+        undoing = {"type": "function", "with": {"name": "undo", "arguments": arguments}}
+        assert told(validate(with_nodes(undone, undoing))) == []
+        assert told(validate(with_nodes({**undone, "compensate": "n2"}, undoing, {}))) == [
+            ("unknown_name", "/nodes/1/with/arguments/made"),
+            *[("unknown_name", "/nodes/1/with/arguments/of")] * 3,
+        ]
+
+    def test_a_compensating_node_of_several_steps_sees_the_names_of_each(self) -> None:
+        undoing = {"output": "${ [output, item, iteration] }"}
+        several = [{"foreach": {"items": [1]}, "compensate": "n2"}, {"repeat": {"max": 2}, "compensate": "n2"}]
+        assert told(validate(with_nodes(*several, undoing))) == []
+        assert told(validate(with_nodes(several[0], {"compensate": "n2"}, undoing))) == [
+            ("unknown_name", "/nodes/2/output")
+        ]
+
+    def test_the_undone_node_s_output_is_not_known_to_its_neighbours(self) -> None:
+        neighbour = {"type": "emit", "with": {"event": "e", "data": "${ output }"}}
+        found = validate(with_nodes({"compensate": "n1"}, {}, neighbour))
+        assert told(found) == [("unknown_name", "/nodes/2/with/data")]
+
+    @pytest.mark.parametrize("word", ["compensate", "cancel"])
+    def test_what_is_named_stands_in_the_same_scope(self, word: str) -> None:
+        group = {"id": "g", "type": "group", "nodes": [{"id": "inner", "type": "set"}]}
+        named = "inner" if word == "compensate" else ["inner"]
+        found = validate({"id": "x", "nodes": [group, {"id": "a", "type": "set", word: named}]})
+        path = "/nodes/1/compensate" if word == "compensate" else "/nodes/1/cancel/0"
+        assert told(found) == [("connection_across_scopes", path)]
 
     def test_while_and_until_exclude_each_other(self) -> None:
         found = validate(with_nodes({"repeat": {"while": "true", "until": "true"}}))
@@ -376,6 +403,48 @@ class TestJsonSchemas:
     )
     def test_a_schema_is_complete_in_itself_and_comes_to_an_end(self, schema: dict[str, Any], path: str) -> None:
         assert [problem[0] for problem in schema_problems(schema)] == [path]
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            r"^\p{L}+\d$",
+            r"\u00e4",
+            r"\\u00e4",
+            "(?i)a",
+            r"(?=a)",
+            r"(?<!a)b",
+            r"(a)\1",
+            r"(?P<n>a)(?P=n)",
+            "(a+",
+            "(?:a?){500}b",
+            "(?:a{100}){100}",
+            r"(?:\pL{50}){20}",
+            "\ud800",
+            "x" * 1_024,
+            "x" * 1_025,
+        ],
+    )
+    def test_a_pattern_that_a_start_could_not_use_is_refused_at_its_place(self, pattern: str) -> None:
+        for schema, value, path in (
+            ({"items": {"pattern": pattern}}, ["x"], "/items/pattern"),
+            ({"patternProperties": {pattern: {}}}, {"x": 1}, "/patternProperties/" + pattern.replace("/", "~1")),
+        ):
+            is_usable = "schema_unusable" not in [problem.code for problem in input_checker(schema)(value)]
+            assert [problem[0] for problem in schema_problems(schema)] == ([] if is_usable else [path])
+
+    def test_a_schema_with_more_patterns_than_are_taken_is_refused(self) -> None:
+        many = {f"p{number}": {"pattern": f"^{number}$"} for number in range(201)}
+        (problem,) = schema_problems({"properties": many})
+        assert (problem[0], problem[1]) == ("/properties/p200", "the schema has more than 200 different patterns")
+        assert schema_problems({"properties": {**many, "p200": {"pattern": "^0$"}}}) == []
+
+    def test_the_definition_s_problem_names_the_pattern_and_the_syntax(self) -> None:
+        (problem,) = validate(
+            {"id": "x", "input": {"properties": {"a": {"pattern": "(?=a)"}}}, "nodes": [{"id": "a", "type": "set"}]}
+        ).problems
+        assert (problem.path, problem.severity) == ("/input/properties/a/pattern", "error")
+        assert "(?=" in problem.message
+        assert "no look-around" in (problem.hint or "")
 
     def test_a_schema_that_doubles_at_every_level_is_refused(self) -> None:
         definitions: dict[str, Any] = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(30)}

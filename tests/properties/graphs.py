@@ -62,6 +62,13 @@ BODIES: tuple[dict[str, Any], ...] = (
     {"type": "wait", "with": {"signal": "go", "when": "signal.payload.n > vars.n"}, "timeout": "1m"},
     {"type": "human", "with": {"title": "Well?"}, "timeout": "20s"},
     {"type": "human", "with": {"title": "Well? ${ vars.n }"}},
+    {"type": "wait", "with": {"condition": "vars.n > 3"}},
+    {"type": "wait", "with": {"condition": "steps.b.count > 1"}, "timeout": "30s"},
+    {"type": "wait", "with": {"any": [{"signal": "go"}, {"for": "15s"}, {"condition": "vars.n > 2"}]}},
+    {"type": "wait", "with": {"signal": "go", "durable": False}},
+    {"type": "workflow", "with": {"workflow_id": "child"}},
+    {"type": "workflow", "with": {"workflow_id": "child"}, "timeout": "25s", "retry": {"max_attempts": 2}},
+    {"type": "function", "with": {"name": "work"}, "delivery": "at_most_once"},
 )
 ENDINGS: tuple[dict[str, Any], ...] = (
     {"type": "end"},
@@ -84,22 +91,38 @@ KINDS = tuple(KIND_BODIES)
 """Which part of the language a definition is made of: all of it, or little in which much meets."""
 
 
+REPEATS: tuple[dict[str, Any], ...] = (
+    {"max": 3},
+    {"while": "vars.n < 3", "max": 4},
+    {"until": "iteration > 1", "delay": "5s"},
+    {"until": "vars.n > 2", "max": 2},
+    {"while": "iteration < 2", "delay": "${ vars.n }s"},
+    {"max": "${ vars.n }"},
+)
+LOCKS = ("one", "two", "${ vars.n }")
+LIMITS: tuple[dict[str, Any], ...] = (
+    {"key": "k", "concurrency": 1},
+    {"key": "${ vars.n }", "concurrency": 2},
+    {"key": "k", "concurrency": "${ vars.n }"},
+)
+FOREACHES: tuple[dict[str, Any], ...] = (
+    {"complete_after": 1},
+    {"complete_after": 2, "rest": "continue"},
+    {"complete_when": "completed > 1"},
+    {"complete_when": "completed >= vars.n", "rest": "continue"},
+    {"wait": False},
+    {"wait": False, "complete_after": 1},
+)
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """A document that may or may not be a valid definition."""
-    ids = "abcdefgh"[: draw(st.integers(1, NODES_MAX))]
+    ids = list("abcdefgh"[: draw(st.integers(1, NODES_MAX))])
     kind = draw(st.sampled_from(KINDS))
-    nodes = [_node(draw, name, kind) for name in ids]
-    count = draw(st.integers(len(ids) - 1, 2 * len(ids)))
-    connections = [_connection(draw, ids) for _ in range(count)]
-    document: dict[str, Any] = {
-        "id": "random",
-        "variables": {"n": 0, "zero": 0},
-        "nodes": nodes,
-        "connections": connections,
-    }
-    if draw(st.integers(0, 2)):
-        document["start"] = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=2, unique=True))
+    document: dict[str, Any] = {"id": "random", "variables": {"n": 0, "zero": 0}, **_scope(draw, ids, kind, depth=0)}
+    if draw(st.integers(0, 4)) == 0:
+        document["on_failure"] = "compensate"
     if draw(st.integers(0, 3)) == 0:
         document["output"] = draw(st.sampled_from(OUTPUTS[1:]))
     if draw(st.integers(0, 5)) == 0:
@@ -107,9 +130,48 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
-def _node(draw: st.DrawFn, name: str, kind: str) -> dict[str, Any]:
+def _scope(draw: st.DrawFn, ids: list[str], kind: str, *, depth: int) -> dict[str, Any]:
+    """The nodes and connections of one scope; a group's nodes are named after it."""
+    scope: dict[str, Any] = {"nodes": [_node(draw, name, kind, depth=depth) for name in ids]}
+    count = draw(st.integers(len(ids) - 1, 2 * len(ids)))
+    scope["connections"] = [_connection(draw, ids) for _ in range(count)]
+    if draw(st.integers(0, 2)):
+        scope["start"] = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=2, unique=True))
+    for node in scope["nodes"] if kind == "all" else ():
+        if draw(st.integers(0, 9)) == 0:
+            node["cancel"] = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=2, unique=True))
+    if kind == "all" and draw(st.integers(0, 2)) == 0:
+        undoing = f"{ids[0]}u"
+        for node in scope["nodes"]:
+            if draw(st.booleans()):
+                node["compensate"] = undoing
+        scope["nodes"].append(_node(draw, undoing, "all", depth=2))
+    return scope
+
+
+def _group(draw: st.DrawFn, name: str, kind: str, *, depth: int) -> dict[str, Any]:
+    ids = [f"{name}{number}" for number in range(1, draw(st.integers(1, 4)) + 1)]
+    group: dict[str, Any] = {"type": "group", **_scope(draw, ids, kind, depth=depth + 1)}
+    if draw(st.integers(0, 2)) == 0:
+        group["variables"] = draw(st.sampled_from(({"n": 1}, {"n": "${ vars.n }", "m": 0}, {"own": "${ steps.b }"})))
+    if draw(st.integers(0, 3)) == 0:
+        group["finish"] = "first"
+    if draw(st.integers(0, 4)) == 0:
+        group["timeout"] = "40s"
+    if draw(st.integers(0, 4)) == 0:
+        group["retry"] = {"max_attempts": 2, "initial": "1s"}
+    return group
+
+
+def _body(draw: st.DrawFn, name: str, kind: str, *, depth: int) -> dict[str, Any]:
+    if depth < 2 and kind != "failures" and draw(st.integers(0, 4 + 4 * depth)) == 0:
+        return _group(draw, name, kind, depth=depth)
     is_rare = draw(st.integers(0, 7)) == 7 and kind == "all"
-    node = {"id": name, **draw(st.sampled_from(ENDINGS if is_rare else KIND_BODIES[kind]))}
+    return dict(draw(st.sampled_from(ENDINGS if is_rare else KIND_BODIES[kind])))
+
+
+def _node(draw: st.DrawFn, name: str, kind: str, *, depth: int) -> dict[str, Any]:
+    node = {"id": name, **_body(draw, name, kind, depth=depth)}
     node["join"] = draw(st.sampled_from(JOINS))
     if draw(st.integers(0, 3)) == 0:
         node["assign"] = draw(st.sampled_from(ASSIGNS))
@@ -124,10 +186,18 @@ def _node(draw: st.DrawFn, name: str, kind: str) -> dict[str, Any]:
             "concurrency": draw(st.sampled_from((1, 2, 16, "${ vars.n + 1 }"))),
             "on_error": draw(st.sampled_from(("fail", "continue"))),
         }
+        if draw(st.integers(0, 2)) == 0:
+            node["foreach"] |= draw(st.sampled_from(FOREACHES))
+    if node["type"] not in ("end", "fail", "join") and draw(st.integers(0, 2 * one_in)) == 2 * one_in:
+        node["repeat"] = draw(st.sampled_from(REPEATS))
+    if draw(st.integers(0, 2 * one_in)) == 2 * one_in:
+        node["lock"] = draw(st.sampled_from(LOCKS))
+    if draw(st.integers(0, 2 * one_in)) == 2 * one_in:
+        node["limit"] = draw(st.sampled_from(LIMITS))
     return node
 
 
-def _connection(draw: st.DrawFn, ids: str) -> dict[str, Any]:
+def _connection(draw: st.DrawFn, ids: list[str]) -> dict[str, Any]:
     source, target = draw(st.integers(0, len(ids) - 1)), draw(st.integers(0, len(ids) - 1))
     if source > target and draw(st.booleans()):
         source, target = target, source

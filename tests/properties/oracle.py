@@ -10,7 +10,7 @@ def positions(place: Place, steps: list[Any]) -> set[int]:
     """The nodes at which control stands: before them with a token, or in them with an active step."""
     found = {place.graph.edges[index].target for index in place.scope.tokens}
     found |= {place.graph.by_id[name].index for name in place.scope.starts}
-    return found | {place.graph.by_id[step.node].index for step in steps if step.parent is None}
+    return found | {place.graph.by_id[step.node].index for step in steps}
 
 
 def may_arrive(place: Place, node: NodeSpec, edge: Edge, steps: list[Any]) -> bool:
@@ -20,7 +20,8 @@ def may_arrive(place: Place, node: NodeSpec, edge: Edge, steps: list[Any]) -> bo
     while frontier:
         here = frontier.pop()
         for way in place.graph.edges:
-            if way.source != here:
+            is_over = place.graph.nodes[way.source].type == "end" and not way.is_error
+            if way.source != here or is_over:
                 continue
             if way.index == edge.index:
                 return True

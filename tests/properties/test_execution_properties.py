@@ -10,7 +10,7 @@ from graphs import compiled, documents
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
-from workflow_engine.engine import transitions
+from workflow_engine.engine import settling
 from workflow_engine.models.command import Start
 from workflow_engine.models.limits import Limits
 
@@ -31,7 +31,7 @@ def joins_are_checked() -> Iterator[JoinChecks]:
     """Every answer of the join rules is compared with the oracle's, at the moment it is given."""
     checks = JoinChecks()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transitions, "firing", checks.firing)
+        patch.setattr(settling, "firing", checks.firing)
         yield checks
     assert checks.count > 0
 
@@ -40,7 +40,7 @@ def joins_are_checked() -> Iterator[JoinChecks]:
 @RUN
 @given(
     document=documents(),
-    numbers=st.lists(st.integers(0, 399), min_size=4, max_size=40),
+    numbers=st.lists(st.integers(0, 479), min_size=4, max_size=40),
     transition_steps_max=st.sampled_from((3, 20, 1000)),
     is_delayed=st.booleans(),
 )
@@ -55,9 +55,10 @@ def test_whatever_comes_in_whatever_order_every_decision_keeps_the_promises(
     assume(graph is not None)
     note(f"{document=}\n{numbers=} {transition_steps_max=} {is_delayed=}")
     limits = Limits(max_steps=60, transition_steps_max=transition_steps_max, signals_unread_max=5)
-    driver = joins_are_checked.driver = Driver(graph, limits)
+    driver = joins_are_checked.driver = Driver(graph, limits, joins_are_checked)
     driver.decide(Start("random", 1, INPUT, delay_s=5.0 if is_delayed else 0.0))
     for number in numbers:
         driver.act(number)
     driver.finish()
     driver.check_snapshots()
+    driver.check_fork(numbers[0])

@@ -18,6 +18,9 @@ BODIES: dict[str, Any] = {
     "completeTask": {"output": {"approved": True}},
     "updateWorkflow": HOLD,
     "startExecution": {},
+    "startExecutions": {"executions": [{}]},
+    "migrateExecution": {"version": 1},
+    "addItems": {"items": [1]},
 }
 IGNORED = {"date"}
 

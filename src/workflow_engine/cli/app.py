@@ -6,7 +6,20 @@ from typing import Annotated, Final
 import typer
 
 from workflow_engine import __version__
-from workflow_engine.cli import db, executions, graph, publish, run, serve, signal, start, validate
+from workflow_engine.cli import (
+    by_hand,
+    db,
+    executions,
+    graph,
+    publish,
+    recording,
+    run,
+    serve,
+    signal,
+    start,
+    testing,
+    validate,
+)
 from workflow_engine.cli.failure import EXIT_BUG, EXIT_COMPLETED, CommandFailed
 from workflow_engine.cli.options import Json, output_of
 from workflow_engine.cli.output import Output
@@ -42,7 +55,7 @@ def _build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
-    for commands in (run, validate, graph, serve, publish, start, signal, executions, db):
+    for commands in (run, validate, testing, graph, serve, publish, start, signal, executions, by_hand, recording, db):
         commands.register(app)
     app.command("version", help="Print the version.")(_version)
     return app

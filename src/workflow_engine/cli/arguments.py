@@ -14,7 +14,7 @@ EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 def json_value(text: str, option: str, *, bytes_max: int = BYTES_MAX) -> Any:
     """The value of `JSON`, `@FILE` or `@-` (standard input), as `--input` and its like take it."""
-    data = _read(text[1:], option, bytes_max) if text.startswith("@") else text.encode(errors="surrogateescape")
+    data = read_bytes(text[1:], option, bytes_max) if text.startswith("@") else text.encode(errors="surrogateescape")
     try:
         return parse_json(data, bytes_max=bytes_max)
     except DocumentInvalid as error:
@@ -27,7 +27,8 @@ def json_value(text: str, option: str, *, bytes_max: int = BYTES_MAX) -> Any:
         ) from None
 
 
-def _read(name: str, option: str, bytes_max: int) -> bytes:
+def read_bytes(name: str, option: str, bytes_max: int) -> bytes:
+    """The content of a file, or with `-` of standard input; at most a byte more than `bytes_max`."""
     try:
         if name == "-":
             return sys.stdin.buffer.read(bytes_max + 1)

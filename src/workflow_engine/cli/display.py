@@ -32,6 +32,8 @@ _COLOURS: Final = {
     "completed": "green",
     "failed": "bold red",
     "cancelled": "magenta",
+    "skipped": "dim",
+    "compensated": "magenta",
     "processing": "bold cyan",
     "retrying": "yellow",
     "waiting": "blue",

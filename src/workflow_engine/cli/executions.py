@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from workflow_engine.cli import arguments, control, watch
+from workflow_engine.cli import arguments, bulk, control, versions, watch
 from workflow_engine.cli.ending import status_text
 from workflow_engine.cli.failure import CommandFailed
 from workflow_engine.cli.options import ExecutionId, Json, output_of, prepared_settings
@@ -27,6 +27,8 @@ Examples:
   workflow-engine executions list --status failed
   workflow-engine executions watch order-7
   workflow-engine executions cancel order-7 --reason 'ordered twice'
+  workflow-engine executions fork order-7 --sequence 12
+  workflow-engine executions bulk retry --status failed
   workflow-engine executions show order-7 --db order.db
 """
 
@@ -68,7 +70,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help=HELP, no_args_is_help=True, rich_markup_mode=None)
     group.command("list", help=LIST_HELP)(list_)
     group.command("show", help=SHOW_HELP)(show)
-    for commands in (watch, control):
+    for commands in (watch, control, versions, bulk):
         commands.register(group)
     app.add_typer(group, name="executions")
 

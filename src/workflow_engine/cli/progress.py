@@ -16,7 +16,16 @@ WAITING: Final = "waiting"
 RETRYING: Final = "retrying"
 PENDING: Final = "pending"
 
-_RANK: Final = {PROCESSING: 0, RETRYING: 0, WAITING: 1, "failed": 2, "cancelled": 3, "completed": 4, PENDING: 5}
+_RANK: Final = {
+    PROCESSING: 0,
+    RETRYING: 0,
+    WAITING: 1,
+    "failed": 2,
+    "cancelled": 3,
+    "completed": 4,
+    "skipped": 4,
+    PENDING: 5,
+}
 """What stands first where not all nodes have room."""
 
 _EXECUTION_STATUS: Final = {
@@ -149,7 +158,7 @@ class Progress:
             self.started_at = event["timestamp"]
 
     def _take_of_item(self, node: NodeProgress, name: str, data: dict[str, Any]) -> None:
-        if name == "workflow_step_completed":
+        if name in ("workflow_step_completed", "workflow_step_skipped"):
             node.items_done += 1
             self.steps += 1
         elif name == "workflow_step_failed":
@@ -171,6 +180,11 @@ class Progress:
         elif name == "workflow_step_failed":
             self._end(node, "failed", data["attempt"])
             node.note = _error_text(data["error"])
+        elif name == "workflow_step_skipped":
+            self._end(node, "skipped", data["attempt"])
+            node.note = ""
+        elif name == "workflow_items_added" and node.items_total is not None:
+            node.items_total += len(data["items"])
         elif name == "workflow_step_cancelled":
             self._end(node, "cancelled", node.attempt)
         elif name == "workflow_step_retrying":
@@ -245,7 +259,8 @@ def event_text(event: dict[str, Any]) -> str:
     match event["event"]:
         case "workflow_step_started":
             waiting_for = data.get("waiting_for")
-            text = waiting_text(waiting_for) if waiting_for else "started"
+            undoes = f", to undo {data['compensates']}" if "compensates" in data else ""
+            text = waiting_text(waiting_for) if waiting_for else f"started{undoes}"
         case "workflow_step_completed":
             attempts = f" at attempt {data['attempt']}" if data["attempt"] > 1 else ""
             text = f"completed in {data['duration_ms']} ms{attempts}"
@@ -253,8 +268,16 @@ def event_text(event: dict[str, Any]) -> str:
             text = f"failed: {_error_text(data['error'])}"
         case "workflow_step_retrying":
             text = f"attempt {data['attempt']} failed: {_error_text(data['error'])}; again at {data['next_at']}"
+        case "workflow_step_skipped":
+            text = "skipped by an operator"
         case "workflow_step_cancelled":
             text = f"cancelled: {data['reason']}"
+        case "workflow_items_added":
+            text = f"got {len(data['items'])} more items"
+        case "workflow_migrated":
+            text = f"goes on with version {data['to']}"
+        case "workflow_compensating":
+            text = f"undoes {', '.join(data['steps'][:5])}{' ...' if len(data['steps']) > 5 else ''}"
         case "workflow_decision_point":
             text = f"goes on to {', '.join(data['taken']) or 'nothing'}"
         case "workflow_paused":

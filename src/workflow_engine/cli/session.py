@@ -74,11 +74,12 @@ def waiting_for(state: ExecutionState, definition: Definition) -> list[dict[str,
         if step.items is not None or type_ not in ("wait", "human") or len(waits) == WAITING_FOR_MAX:
             continue
         until = step.due_at if step.due_at is not None else step.timeout_at
+        name = next((wait.name for wait in step.waits if wait.name is not None), None)
         wait = {
             "node_id": step.node,
             "step_id": step.step_id,
-            "kind": "human" if type_ == "human" else "signal" if step.signal is not None else "timer",
-            "name": step.signal,
+            "kind": "human" if type_ == "human" else "signal" if name is not None else "timer",
+            "name": name,
             "until": rfc3339(until) if until is not None else None,
         }
         if type_ == "human" and isinstance(step.input, dict):

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from workflow_engine.cli import arguments
+from workflow_engine.cli.batch import start_batch
 from workflow_engine.cli.ending import exit_code_of, status_text, tell_ending
 from workflow_engine.cli.failure import EXIT_COMPLETED, CommandFailed
 from workflow_engine.cli.options import Json, output_of
@@ -25,6 +26,10 @@ Examples:
   workflow-engine start order --input '{"amount": 12}'
   workflow-engine start order --input @order.json --wait 30s | jq .paid
   id=$(workflow-engine start order --label team=shop) && workflow-engine executions watch $id
+  workflow-engine start order --batch orders.jsonl > ids.txt
+
+--batch FILE starts many: JSON lines or a JSON list, each as the API takes it: {"input": ..., "execution_id": ...}. The
+ids are printed line by line, in the order of the file; what is refused is told, and the others start (exit code 2).
 """
 
 
@@ -57,12 +62,19 @@ def start(
     delay: Annotated[
         str | None, typer.Option("--delay", metavar="DURATION", help="Begin after this time, as in 5m.")
     ] = None,
+    batch: Annotated[
+        str | None, typer.Option("--batch", metavar="FILE", help="Start what this file lists; - reads standard input.")
+    ] = None,
     url: Url = None,
     token: Token = None,
     tenant: Tenant = None,
     json_: Json = False,
 ) -> None:
     output, server = output_of(ctx, json_), Server(url, token, tenant)
+    if batch is not None:
+        if any((input_, version, wait, execution_id, label, set_, delay)):
+            raise CommandFailed("--batch says everything in its file; leave the other options out")
+        raise typer.Exit(start_batch(output, server, workflow, batch))
     wait_s = _seconds(wait, "--wait") if wait is not None else 0.0
     body: dict[str, Any] = {
         "input": arguments.json_value(input_, "--input", bytes_max=PAYLOAD_BYTES_MAX) if input_ is not None else None,

@@ -4,7 +4,7 @@ from typing import Any
 
 from workflow_engine.models.limits import Limits
 from workflow_engine.services.state_manager import StateManager
-from workflow_engine.services.steps_view import StepsView
+from workflow_engine.services.steps_view import Position, StepsView
 from workflow_engine.services.workflow_manager import WorkflowManager
 from workflow_engine.store import Store
 
@@ -16,7 +16,7 @@ async def steps_of(store: Store, tenant_id: str, execution_id: str) -> list[dict
     workflows = WorkflowManager(store)
     view = StepsView(store, workflows, StateManager(store, workflows, Limits()))
     steps: list[dict[str, Any]] = []
-    after: int | None = 0
+    after: Position | None = (0, 0)
     while after is not None:
         page, after = await view.page(tenant_id, execution_id, after=after, limit=PAGE)
         steps += page

@@ -1,7 +1,7 @@
 """The calls that the commands make."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 from urllib.parse import quote
@@ -17,6 +17,12 @@ HELD_S_MAX: Final = 30.0
 """What one request asks the server to hold its answer back, well within the minute that proxies allow."""
 LOOK_S: Final = 1.0
 """How often is looked whether an execution has ended, once the server holds no answer back any more."""
+
+BATCH_S: Final = 30.0
+"""What a thousand starts may take on a busy server."""
+
+BULK_S: Final = 120.0
+"""What ten thousand executions may take."""
 
 Control = Literal["pause", "resume", "cancel", "terminate", "retry"]
 
@@ -102,6 +108,19 @@ class Client:
             execution = await self.execution(execution["execution_id"])
         return execution
 
+    async def start_batch(self, workflow_id: str, starts: Sequence[Json]) -> Json:
+        """Start at most 1,000 executions in one commit; gives `{items, accepted, refused}`, items in this order.
+
+        Where none is accepted RequestRefused (`none_accepted`) names why, start by start.
+
+        Args:
+            starts: each as of `start`.
+        """
+        path = _path("workflows", workflow_id, "executions", "batch")
+        answer = await self._connection.request("POST", path, body={"executions": starts}, held_s=BATCH_S)
+        found: Json = answer.body
+        return found
+
     async def execution(self, execution_id: str) -> Json:
         """One execution."""
         return await self._get(_path("executions", execution_id))
@@ -129,6 +148,44 @@ class Client:
     async def control(self, execution_id: str, action: Control, body: Json | None = None) -> Json:
         """Pause, resume, cancel, terminate or retry an execution; gives it as it is then."""
         return await self._post(_path("executions", execution_id, action), body or {})
+
+    async def fork(self, execution_id: str, body: Json) -> Json:
+        """Start an execution that goes on from an event of this one; gives the new one.
+
+        Args:
+            body: `{sequence, version, variables}`, all of which may be left out.
+        """
+        return await self._post(_path("executions", execution_id, "fork"), body)
+
+    async def migrate(self, execution_id: str, body: Json) -> Json:
+        """Let an execution go on with another version; gives it or, of a dry run, `{possible, problems, steps}`.
+
+        Args:
+            body: `{version, nodes, dry_run}`.
+        """
+        return await self._post(_path("executions", execution_id, "migrate"), body)
+
+    async def bulk(self, body: Json) -> Json:
+        """Steer many executions; gives `{matched, succeeded, failed, execution_ids, next_cursor}`.
+
+        Args:
+            body: `{action, ids or filter or all, reason, compensate, limit, cursor, dry_run}`.
+        """
+        answer = await self._connection.request("POST", f"{API}/executions/bulk", body=body, held_s=BULK_S)
+        found: Json = answer.body
+        return found
+
+    async def complete_step(self, execution_id: str, step_id: str, output: Any) -> Json:
+        """Complete a step by hand; gives the execution."""
+        return await self._post(_path("executions", execution_id, "steps", step_id, "complete"), {"output": output})
+
+    async def skip_step(self, execution_id: str, step_id: str) -> Json:
+        """Skip a step; gives the execution."""
+        return await self._post(_path("executions", execution_id, "steps", step_id, "skip"), {})
+
+    async def add_items(self, execution_id: str, step_id: str, items: list[Any]) -> Json:
+        """Give a `foreach` that is under way more items; gives its step."""
+        return await self._post(_path("executions", execution_id, "steps", step_id, "items"), {"items": items})
 
     async def signal(self, execution_id: str, name: str, payload: Any) -> Json:
         """Send a signal; it is kept until a wait takes it."""

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Seconds that the answer to an `Idempotency-Key` is kept; `24h`."""
     max_steps: int = Field(default=1_000_000, ge=1)
     """Steps of one execution, items included; more ends it with `limit_exceeded`."""
+    max_depth: int = Field(default=8, ge=0, le=100)
+    """How deep executions may call each other by `workflow` nodes; a deeper call fails with `limit_exceeded`."""
     payload_max_bytes: int = Field(default=1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """JSON of one input, output, variable or signal; `1MiB` or plain bytes."""
     body_max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024)

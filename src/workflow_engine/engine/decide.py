@@ -5,33 +5,42 @@ from typing import Any
 
 import msgspec
 
-from workflow_engine.engine.apply import ROOT
-from workflow_engine.engine.progress import progress_percent
-from workflow_engine.engine.transitions import (
-    Transition,
+from workflow_engine.engine.apply import FORKED_FIELDS, ROOT
+from workflow_engine.engine.graph import Graph
+from workflow_engine.engine.migration import plan_migration
+from workflow_engine.engine.outcomes import (
     cancel_execution,
     complete_step,
-    execution_error,
+    end_failed,
+    fail_activation,
     fail_attempt,
     fail_execution,
     fail_step,
-    reopen_steps,
     seconds_of,
-    settle,
-    signal_matches,
-    start_attempt,
 )
-from workflow_engine.engine.variables import StepFault
-from workflow_engine.engine.working import Working
+from workflow_engine.engine.progress import progress_percent
+from workflow_engine.engine.reopening import reopen_steps
+from workflow_engine.engine.settling import settle
+from workflow_engine.engine.starting import ITEMS_MAX, ask_slot, attempt_again, attempt_asked_for, next_iteration
+from workflow_engine.engine.transition import Transition, execution_error
+from workflow_engine.engine.variables import Evaluator, StepFault
+from workflow_engine.engine.waits import clock_is_due, find_taker, receive_signal
+from workflow_engine.engine.working import CALL, CLOCK, OUTSIDE, Agenda, Place, Working
 from workflow_engine.models.command import (
     Abort,
+    AddItems,
     Answer,
     AnyCommand,
     Cancel,
+    CompleteByHand,
     CompleteStep,
     Decline,
     FailStep,
     FireTimers,
+    Fork,
+    GrantSlot,
+    Migrate,
+    NoteChild,
     Pause,
     Recover,
     Rejection,
@@ -39,6 +48,7 @@ from workflow_engine.models.command import (
     Retry,
     SetVariables,
     Signal,
+    Skip,
     Start,
     Terminate,
 )
@@ -46,16 +56,18 @@ from workflow_engine.models.duration import DurationInvalid
 from workflow_engine.models.effect import Dispatch, Effect
 from workflow_engine.models.event import (
     AnyFact,
+    ChildNoted,
     ExecutionCreated,
+    ExecutionForked,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
+    ItemsAdded,
     ProgressMade,
-    SignalReceived,
-    SignalTaken,
+    SlotGranted,
     VariablesChanged,
 )
-from workflow_engine.models.execution import FAILED, PAUSED, PENDING, RUNNING, Step
+from workflow_engine.models.execution import FAILED, PAUSED, PENDING, RUNNING, ExecutionState, Step
 from workflow_engine.models.instant import MICROSECONDS, rfc3339
 from workflow_engine.models.json_value import encode_json
 from workflow_engine.models.step import StepError
@@ -98,23 +110,30 @@ def decide(working: Working, commands: Sequence[AnyCommand], *, now: int) -> Dec
     state = working.state
     at_before, state.at = state.at, now
     t = Transition(working, now)
+    working.time_passes()
     rejections = [_handle(t, command) for command in commands]
     if t.end is None and state.status in (RUNNING, PAUSED) and not state.is_operator_paused:
         settle(t)
     _conclude(t)
+    if t.is_unfinished:
+        working.rebuild()  # whoever goes on from here, this owner or one that folds the log, begins alike
     if not t.facts:
         state.at = at_before  # nothing is recorded, so the state stays what its log gives
     return Decision(t.facts, t.effects, rejections, t.is_unfinished)
 
 
+AFTER_FAILURE = (Retry, SetVariables, CompleteByHand, Skip)
+"""What may be asked of an execution that has failed."""
+
+
 def _handle(t: Transition, command: AnyCommand) -> Rejection | None:
     state = t.working.state
-    if not isinstance(command, Start | Recover):
+    if not isinstance(command, Start | Fork | Recover):
         if not state.workflow_id:
             return Rejection("not_started", "the execution does not exist")
         if t.end is not None:
             return Rejection("ended", "the execution has just ended")
-        if state.is_terminal and not (state.status == FAILED and isinstance(command, Retry | SetVariables)):
+        if state.is_terminal and not (state.status == FAILED and isinstance(command, AFTER_FAILURE)):
             return Rejection("ended", f"the execution is {state.status}")
     return _HANDLERS[type(command)](t, command)
 
@@ -148,12 +167,12 @@ def _begin(t: Transition) -> None:
     working = t.working
     place = working.places[ROOT]
     failure = None
-    variables = t.evaluator.variables.current
+    variables = t.evaluator.variables.seen_from(place)
     timeout_at = None
     try:
         variables = {**t.evaluator.value(working.graph.variables, place), **variables}
         t.evaluator.variables.begin(variables)
-        timeout_at = _execution_timeout_at(t)
+        timeout_at = _timeout_at(t, t.evaluator, t.working.places[ROOT])
     except StepFault as failed:
         failure = StepError(failed.type, str(failed))
     except DurationInvalid as failed:
@@ -163,25 +182,81 @@ def _begin(t: Transition) -> None:
         fail_execution(t, execution_error(failure))
 
 
-def _execution_timeout_at(t: Transition) -> int | None:
+def _timeout_at(t: Transition, evaluator: Evaluator, place: Place) -> int | None:
     template = t.working.graph.timeout
     if template is None:
         return None
-    return t.now + int(seconds_of(t.evaluator.value(template, t.working.places[ROOT])) * MICROSECONDS)
+    return t.now + int(seconds_of(evaluator.value(template, place)) * MICROSECONDS)
 
 
-# --- outcomes of
-# steps
+def _fork(t: Transition, command: Fork) -> Rejection | None:
+    if t.working.state.workflow_id:
+        return Rejection("already_started", "the execution exists already")
+    state = command.state
+    if state.status in ("cancelled", PENDING):
+        return Rejection(
+            f"origin_{state.status}",
+            f"the other execution was {state.status} at this point; fork from another of its events",
+        )
+    has_undone = state.status == FAILED and not state.reopenable and state.scopes[ROOT].end_status is None
+    if state.compensation is not None or has_undone:
+        return Rejection(
+            "origin_compensated",
+            "the other execution had undone what it did at this point; fork from an event before that",
+        )
+    try:
+        timeout_at = _timeout_at(t, Evaluator(state, t.working.limits, t.now), _root_of(state, t.working.graph))
+    except (StepFault, DurationInvalid) as failure:
+        return Rejection("invalid_timeout", f"the execution's timeout: {failure}")
+    t.emit(
+        ExecutionForked(
+            command.workflow_id,
+            command.version,
+            command.origin_id,
+            command.origin_sequence,
+            _image(state),
+            timeout_at,
+        )
+    )
+    t.evaluator.variables.begin(t.working.state.variables)
+    if command.variables:
+        t.evaluator.variables.assign(command.variables, t.working.places[ROOT])
+        t.evaluator.variables.keep()
+    reopen_steps(t)
+    return None
 
 
-def _reported(t: Transition, command: CompleteStep | FailStep) -> Step | Rejection:
+def _root_of(state: ExecutionState, graph: Graph) -> Place:
+    return Place(ROOT, graph, state.scopes[ROOT], agenda=Agenda())
+
+
+def _image(state: ExecutionState) -> dict[str, Any]:
+    """What a fork begins with: what was under way is to be opened again, as after a failure."""
+    image: dict[str, Any] = msgspec.to_builtins(state, str_keys=True)
+    under_way = image.pop("steps", {})
+    for step in under_way.values():
+        step.pop("open", None)
+    image["reopenable"] = {**image.get("reopenable", {}), **under_way}
+    for step in image["reopenable"].values():
+        step["is_failed"] = "items" not in step and "repeat_max" not in step
+    for scope in image["scopes"].values():
+        scope["tokens"] = {**scope.pop("withdrawn_tokens", {}), **scope.get("tokens", {})}
+        scope["starts"] = [*scope.pop("withdrawn_starts", []), *scope.get("starts", [])]
+    return {name: image[name] for name in FORKED_FIELDS if name in image}
+
+
+# --- outcomes of steps
+
+
+def _reported(t: Transition, command: CompleteStep | FailStep | NoteChild) -> Step | Rejection:
     """The step that a report is about, if it is about the attempt that is under way."""
     step = t.working.state.steps.get(command.step)
     if step is None:
         return Rejection("stale", f"the step {command.step} is not active")
-    if (step.attempt, step.generation) != (command.attempt, command.generation) or step.retry_at is not None:
+    is_current = (step.attempt, step.generation) == (command.attempt, command.generation)
+    if not is_current or step.retry_at is not None or step.status == PENDING:
         return Rejection("stale", f"the step {command.step} is past attempt {command.attempt}")
-    if step.items is not None or not t.working.spec(step).is_io:
+    if step.is_parent or not t.working.spec(step).is_io:
         return Rejection("not_called", f"the step {command.step} is no call whose outcome could be reported")
     return step
 
@@ -190,7 +265,7 @@ def _complete(t: Transition, command: CompleteStep) -> Rejection | None:
     step = _reported(t, command)
     if isinstance(step, Rejection):
         return step
-    complete_step(t, step, t.working.spec(step), command.output)
+    complete_step(t, step, command.output)
     return None
 
 
@@ -198,14 +273,14 @@ def _fail(t: Transition, command: FailStep) -> Rejection | None:
     step = _reported(t, command)
     if isinstance(step, Rejection):
         return step
-    fail_attempt(t, step, t.working.spec(step), command.error)
+    fail_attempt(t, step, command.error)
     return None
 
 
 def _asked(t: Transition, step_id: str) -> Step | Rejection:
     """The `human` step that an answer is for."""
     step = t.working.state.steps.get(step_id)
-    if step is None or t.working.spec(step).type != "human" or step.items is not None:
+    if step is None or step.status != "waiting" or t.working.spec(step).type != "human":
         return Rejection("not_waiting", f"no person is asked by the step {step_id}")
     return step
 
@@ -215,7 +290,7 @@ def _answer(t: Transition, command: Answer) -> Rejection | None:
     if isinstance(step, Rejection):
         return step
     t.by = command.by
-    complete_step(t, step, t.working.spec(step), command.output)
+    complete_step(t, step, command.output)
     t.by = None
     return None
 
@@ -225,13 +300,31 @@ def _decline(t: Transition, command: Decline) -> Rejection | None:
     if isinstance(step, Rejection):
         return step
     t.by = command.by
-    fail_step(t, step, t.working.spec(step), command.error)
+    fail_step(t, step, command.error)
     t.by = None
     return None
 
 
-# --- clock and
-# signals
+def _note_child(t: Transition, command: NoteChild) -> Rejection | None:
+    step = _reported(t, command)
+    if isinstance(step, Rejection):
+        return step
+    if step.child_pause != command.reason:
+        t.emit(ChildNoted(step.step_id, command.reason))
+    return None
+
+
+def _grant_slot(t: Transition, command: GrantSlot) -> Rejection | None:
+    step = t.working.state.steps.get(command.step)
+    asked = (command.attempt, command.generation)
+    if step is None or step.slot is None or (attempt_asked_for(step), step.generation) != asked:
+        return Rejection("stale", f"the step {command.step} does not wait for a slot")
+    if step.slot == "asked":
+        t.emit(SlotGranted(step.step_id))
+    return None
+
+
+# --- clock and signals
 
 
 def _fire_timers(t: Transition, command: FireTimers) -> Rejection | None:
@@ -250,17 +343,31 @@ def _fire(t: Transition, step_id: str, kind: str) -> None:
         _begin(t)
         return
     if kind == "execution":
-        fail_execution(t, execution_error(StepError("timeout", "the execution took longer than its timeout")))
+        end_failed(t, execution_error(StepError("timeout", "the execution took longer than its timeout")))
         return
     step = t.working.state.steps[step_id]
-    node = t.working.spec(step)
     match kind:
         case "due":
-            complete_step(t, step, node, {"kind": node.wait_kind})
+            clock_is_due(t, step)
         case "timeout":
-            fail_step(t, step, node, StepError("timeout", f"{node.id} waited longer than its timeout"))
+            _time_out(t, step)
+        case "next":
+            next_iteration(t, step, is_due=True)
+        case _ if step.limit_key is not None:
+            ask_slot(t, step)
         case _:
-            start_attempt(t, step)
+            attempt_again(t, step)
+
+
+def _time_out(t: Transition, step: Step) -> None:
+    node = t.working.spec(step)
+    if node.is_io:
+        t.withdraw_call(step)
+        fail_attempt(t, step, StepError("timeout", f"{node.id} took longer than its timeout"))
+    elif node.body is not None:
+        fail_activation(t, step, StepError("timeout", f"the group {node.id} took longer than its timeout"))
+    else:
+        fail_step(t, step, StepError("timeout", f"{node.id} waited longer than its timeout"))
 
 
 def _signal(t: Transition, command: Signal) -> Rejection | None:
@@ -269,21 +376,15 @@ def _signal(t: Transition, command: Signal) -> Rejection | None:
     size = len(encode_json(command.payload))
     if size > limits.payload_bytes_max:
         return Rejection("payload_too_large", f"the payload is larger than {limits.payload_bytes_max} bytes")
-    if len(state.signals) >= limits.signals_unread_max:
+    reception = find_taker(t, command.name, command.payload, size)
+    if reception.is_kept and len(state.signals) >= limits.signals_unread_max:
         return Rejection(
             "limit_exceeded", f"{limits.signals_unread_max} signals wait unread, which is all that is allowed"
         )
-    if sum(signal.size for signal in state.signals) + size > limits.signals_unread_bytes_max:
+    unread = sum(signal.size for signal in state.signals) if reception.is_kept else 0
+    if unread + size > limits.signals_unread_bytes_max:
         return Rejection("limit_exceeded", f"signals of {limits.signals_unread_bytes_max} bytes wait unread already")
-    t.emit(SignalReceived(state.signals_received + 1, command.name, command.payload))
-    signal = state.signals[-1]
-    for step_id in list(t.working.signal_waits.get(command.name, ())):
-        step = state.steps[step_id]
-        node = t.working.spec(step)
-        if signal_matches(t, step, node, signal):
-            t.emit(SignalTaken(signal.number))
-            complete_step(t, step, node, signal.payload)
-            break
+    receive_signal(t, reception)
     return None
 
 
@@ -309,7 +410,9 @@ def _resume(t: Transition, command: Resume) -> Rejection | None:
 
 
 def _cancel(t: Transition, command: Cancel) -> Rejection | None:
-    cancel_execution(t, command.reason)
+    if t.working.state.compensation is not None:
+        return Rejection("compensating", "the execution undoes what it has done and then ends; terminate stops it")
+    cancel_execution(t, command.reason, compensate=command.compensate)
     return None
 
 
@@ -324,22 +427,95 @@ def _abort(t: Transition, command: Abort) -> Rejection | None:
 
 
 def _retry(t: Transition, command: Retry) -> Rejection | None:
+    return _continue_failed(t)
+
+
+def _continue_failed(t: Transition, by_hand: tuple[str, Any, bool] | None = None) -> Rejection | None:
+    """Open a failed execution again at its failed steps; an operator may end one of them by hand."""
     state = t.working.state
     if state.status != FAILED:
         return Rejection("not_failed", f"only a failed execution can be retried; this one is {state.status}")
     if not state.scopes or (not state.reopenable and state.scopes[ROOT].end_status is not None):
         return Rejection(
-            "nothing_to_retry", "an `end` node ended the execution as failed; there is no failed step to open"
+            "nothing_to_retry", "there is no failed step to open: an `end` node or a compensation ended the execution"
         )
+    if "compensation" in (state.error or {}) or (t.working.graph.is_compensating and not state.reopenable):
+        return Rejection("nothing_to_retry", "what the execution had done is undone; start or fork another")
     timeout_at = None
     try:
-        timeout_at = _execution_timeout_at(t)
+        timeout_at = _timeout_at(t, t.evaluator, t.working.places[ROOT])
     except (StepFault, DurationInvalid) as failure:
         return Rejection("invalid_timeout", f"the execution's timeout: {failure}")
     t.emit(ExecutionResumed(is_retry=True, timeout_at=timeout_at))
     if state.started_at is None:
         _begin(t)
-    reopen_steps(t)
+    reopen_steps(t, by_hand=by_hand)
+    return None
+
+
+def _complete_by_hand(t: Transition, command: CompleteByHand) -> Rejection | None:
+    size = len(encode_json(command.output))
+    if size > t.working.limits.payload_bytes_max:
+        return Rejection("payload_too_large", f"the output is larger than {t.working.limits.payload_bytes_max} bytes")
+    return _by_hand(t, command.step, command.output, is_skipped=False)
+
+
+def _skip(t: Transition, command: Skip) -> Rejection | None:
+    return _by_hand(t, command.step, None, is_skipped=True)
+
+
+def _by_hand(t: Transition, step_id: str, output: Any, *, is_skipped: bool) -> Rejection | None:
+    state = t.working.state
+    if state.status == FAILED:
+        step = state.reopenable.get(step_id)
+        if step is None or not step.is_failed:
+            return Rejection("not_active", f"the step {step_id} is none that failed the execution")
+        if any(
+            step_id.startswith(f"{one.step_id}~") and one.limit_key is not None for one in state.reopenable.values()
+        ):
+            return Rejection(
+                "limit_around",
+                f"a group around {step_id} has to wait for its limit: retry, and end the step once it runs",
+            )
+        return _continue_failed(t, (step_id, output, is_skipped))
+    step = state.steps.get(step_id)
+    if step is None or step.is_detached:
+        return Rejection("not_active", f"the step {step_id} is not active")
+    complete_step(t, step, output, is_skipped=is_skipped, is_by_hand=True)
+    return None
+
+
+def _add_items(t: Transition, command: AddItems) -> Rejection | None:
+    step = t.working.state.steps.get(command.step)
+    if step is None:
+        return Rejection("not_active", f"the step {command.step} is not active")
+    if step.items is None:
+        return Rejection("no_foreach", f"the step {command.step} goes through no list of items")
+    foreach = t.working.spec(step).foreach
+    if step.is_detached and foreach is not None and foreach.is_awaited:
+        return Rejection("not_active", f"the step {command.step} has completed; what is left of it takes no more items")
+    if len(step.items) + len(command.items) > ITEMS_MAX:
+        return Rejection("limit_exceeded", f"{ITEMS_MAX} items are allowed")
+    if len(encode_json(command.items)) > t.working.limits.payload_bytes_max:
+        return Rejection("payload_too_large", "the items are larger than a payload may be")
+    if command.items:
+        t.emit(ItemsAdded(step.step_id, command.items))
+    return None
+
+
+def _migrate(t: Transition, command: Migrate) -> Rejection | None:
+    working = t.working
+    if working.state.status == PENDING:
+        return Rejection("pending", "the execution has not begun yet")
+    if working.state.compensation is not None:
+        return Rejection("compensating", "the execution is ending and undoes what it has done")
+    plan = plan_migration(
+        working.state, working.graph, command.graph, command.version, command.nodes, outputs=command.outputs
+    )
+    if plan.problems:
+        return Rejection("cannot_migrate", "; ".join(plan.problems))
+    working.graph = command.graph
+    t.emit(plan.fact)
     return None
 
 
@@ -347,15 +523,17 @@ def _set_variables(t: Transition, command: SetVariables) -> Rejection | None:
     for name, value in command.changed.items():
         if len(encode_json(value)) > t.working.limits.payload_bytes_max:
             return Rejection("payload_too_large", f"the variable {name} is larger than allowed")
-    t.evaluator.variables.assign(command.changed)
+    t.evaluator.variables.assign(command.changed, t.working.places[ROOT])
     t.evaluator.variables.keep()
     return None
 
 
 def _recover(t: Transition, command: Recover) -> Rejection | None:
     for step in t.working.state.steps.values():
-        if step.items is None and step.retry_at is None and t.working.spec(step).is_io:
-            t.effects.append(Dispatch(step.step_id))
+        if step.slot == "asked":
+            ask_slot(t, step)
+        elif not step.is_parent and step.retry_at is None and step.status != PENDING and t.working.spec(step).is_io:
+            t.effects.append(Dispatch(step.step_id, is_repeat=True))
     return None
 
 
@@ -375,6 +553,13 @@ _HANDLERS: dict[type, Callable[[Transition, Any], Rejection | None]] = {
     Retry: _retry,
     SetVariables: _set_variables,
     Recover: _recover,
+    GrantSlot: _grant_slot,
+    NoteChild: _note_child,
+    AddItems: _add_items,
+    CompleteByHand: _complete_by_hand,
+    Skip: _skip,
+    Fork: _fork,
+    Migrate: _migrate,
 }
 
 
@@ -383,9 +568,9 @@ _HANDLERS: dict[type, Callable[[Transition, Any], Rejection | None]] = {
 
 def _conclude(t: Transition) -> None:
     """Close the transition: changed variables once, progress, and the status that follows."""
-    changed = t.evaluator.variables.changed
-    if changed:
-        t.emit(VariablesChanged(changed))
+    for key, changed in t.evaluator.variables.changed.items():
+        if changed and key in t.working.state.scopes:
+            t.emit(VariablesChanged(changed, key))
     if t.end is not None:
         t.emit(t.end)
         t.working.rebuild()
@@ -418,10 +603,12 @@ def _note_pause(t: Transition) -> None:
 
 def _pause_reason(t: Transition) -> str | None:
     working = t.working
-    if t.is_unfinished or working.io_steps or not working.state.steps:
+    if t.is_unfinished or working.counts[CALL] or not working.state.steps:
         return None
-    if working.input_waits:
+    if working.counts[OUTSIDE]:
         return "input"
+    if not working.counts[CLOCK]:
+        return None
     due_at = working.next_due_at()
     is_short = due_at is not None and due_at - t.now < SHORT_WAIT_S * MICROSECONDS
     return None if is_short and working.state.reason != "timer" else "timer"
@@ -431,19 +618,31 @@ def waiting_for(t: Transition) -> list[dict[str, Any]]:
     """What the execution waits for: `{node_id, step_id, kind, name, until}` per wait, the first hundred of them."""
     waits: list[dict[str, Any]] = []
     for step in t.working.state.steps.values():
-        node = t.working.spec(step)
-        if step.items is not None or node.type not in ("wait", "human"):
+        if step.step_id not in t.working.kinds:
             continue
-        until = step.due_at if step.due_at is not None else step.timeout_at
+        kind, name, until = _shown_wait(t, step)
         waits.append(
             {
                 "node_id": step.node,
                 "step_id": step.step_id,
-                "kind": node.wait_kind or "human",
-                "name": step.signal,
+                "kind": kind,
+                "name": name,
                 "until": rfc3339(until) if until is not None else None,
             }
         )
         if len(waits) == WAITING_FOR_MAX:
             break
     return waits
+
+
+def _shown_wait(t: Transition, step: Step) -> tuple[str, str | None, int | None]:
+    """What a step waits for: its kind, a signal's name, until when."""
+    if step.delay_until is not None:
+        return "for", None, step.delay_until
+    node = t.working.spec(step)
+    due_at = step.due_at
+    until = due_at if due_at is not None else step.timeout_at
+    if node.type == "wait":
+        kind = "any" if node.is_any else step.waits[0].kind
+        return kind, next((wait.name for wait in step.waits if wait.name is not None), None), until
+    return node.type, None, until

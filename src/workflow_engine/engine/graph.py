@@ -8,19 +8,33 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from workflow_engine.engine.expressions import Expression, Template, compile_expression, compile_template
-from workflow_engine.models.node import Connection, CountJoin, Node, NodeBase, RetryPolicy, WaitNode, effective_retry
+from workflow_engine.engine.expressions import Expression, Meter, Template, compile_expression, compile_template
+from workflow_engine.models.duration import parse_duration
+from workflow_engine.models.node import (
+    Connection,
+    CountJoin,
+    GroupNode,
+    Node,
+    NodeBase,
+    RetryPolicy,
+    WaitNode,
+    effective_retry,
+)
+from workflow_engine.models.node_input import WaitChoice
 from workflow_engine.models.workflow import Definition
 
 PURE_TYPES: Final = frozenset({"set", "decision", "join", "end", "fail", "emit"})
 WAIT_TYPES: Final = frozenset({"wait", "human"})
 
-Paths = Iterable[tuple[str, ...]]
+Path = tuple[str, ...]
+
+ROOT_PATH: Final = ""
+"""The path of the outermost scope; that of a group's body ends in the group's id, as in `outer/inner`."""
 
 
 @dataclass(slots=True, frozen=True)
 class Edge:
-    """A connection. `index` is its position in the document; it names the connection in facts and in the state."""
+    """A connection. `index` is its position in its scope; it names the connection in facts and in the state."""
 
     index: int
     source: int
@@ -42,11 +56,54 @@ class ForeachSpec:
     index_name: str
     concurrency: Template
     is_failing: bool
+    complete_after: Template | None
+    complete_when: Expression | None
+    continues_rest: bool
+    is_awaited: bool
+
+
+@dataclass(slots=True, frozen=True)
+class RepeatSpec:
+    """A compiled `repeat`."""
+
+    while_holds: Expression | None
+    until_holds: Expression | None
+    max: Template
+    delay: Template | None
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a condition ends it, and `max` is no more than a guard."""
+        return self.while_holds is not None or self.until_holds is not None
+
+
+@dataclass(slots=True, frozen=True)
+class WaitSpec:
+    """One compiled thing to wait for. `watches` are the keys of what its condition reads; see `change_keys`."""
+
+    kind: str
+    value: Template | None
+    when: Expression | None
+    condition: Expression | None
+    watches: frozenset[str]
+    is_durable: bool
+
+
+@dataclass(slots=True, frozen=True)
+class LimitSpec:
+    """A compiled `limit`."""
+
+    key: Template
+    concurrency: Template
 
 
 @dataclass(slots=True)
 class NodeSpec:
-    """A compiled node. `keeps_output`: some expression reads `steps.<id>.output`, so the state must hold it."""
+    """A compiled node.
+
+    `is_io`: a handler outside the transition does the work. `is_queued`: it may have to wait for a lock or a slot
+    before it starts. `keeps_output`: some expression reads `steps.<id>.output`, so the state must hold it.
+    """
 
     index: int
     id: str
@@ -57,36 +114,53 @@ class NodeSpec:
     join: str
     count: int
     foreach: ForeachSpec | None
+    repeat: RepeatSpec | None
     retry: RetryPolicy | None
     timeout: Template | None
-    signal_when: Expression | None
+    heartbeat_s: float | None
+    is_at_most_once: bool
+    waits: tuple[WaitSpec, ...]
+    is_any: bool
+    lock: Template | None
+    limit: LimitSpec | None
+    cancel: tuple[str, ...]
+    compensate: str | None
     priority: int | None
-    wait_kind: str | None = None
+    is_io: bool
+    is_queued: bool
+    body: "Graph | None" = None
+    finishes_first: bool = False
     keeps_output: bool = False
     incoming: tuple[Edge, ...] = ()
     on_success: tuple[Edge, ...] = ()
     on_error: tuple[Edge, ...] = ()
     is_split_conditional: bool = False
     may_end_path: bool = True
-
-    @property
-    def is_io(self) -> bool:
-        """Whether a handler outside the transition does the work."""
-        return self.type not in PURE_TYPES and self.type not in WAIT_TYPES
+    undo_names: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
 class Graph:
-    """A compiled definition."""
+    """A compiled scope: the whole definition, or the body of a group.
 
-    workflow_id: str
+    `output` is the expression that gives the scope's output, None where that is made of its last nodes' outputs. What
+    stands below `timeout` belongs to the whole definition. `bodies` are all scopes of the definition by path.
+    """
+
+    path: str
     nodes: tuple[NodeSpec, ...]
     edges: tuple[Edge, ...]
     by_id: dict[str, NodeSpec]
     starts: tuple[str, ...]
-    output: Template | None
     variables: Template
-    timeout: Template | None
+    declared: frozenset[str]
+    needs_default_output: bool
+    output: Template | None = None
+    timeout: Template | None = None
+    workflow_id: str = ""
+    is_compensating: bool = False
+    transient_signals: frozenset[str] = frozenset()
+    bodies: dict[str, "Graph"] = field(default_factory=dict)
     _sources: list[int] = field(default_factory=list)
     _targets: list[int] = field(default_factory=list)
     _upstream: dict[int, int] = field(default_factory=dict)
@@ -95,7 +169,9 @@ class Graph:
     def upstream(self, edge: Edge) -> int:
         """The nodes from which a token can still come to `edge` without passing through its target, as a bit mask."""
         mask = self._upstream.get(edge.index)
-        if mask is None:
+        if mask is None and self.nodes[edge.source].type == "end" and not edge.is_error:
+            mask = self._upstream[edge.index] = 0
+        elif mask is None:
             mask = _closure(self._sources, edge.source, without=edge.target)
             self._upstream[edge.index] = mask
         return mask
@@ -131,56 +207,124 @@ def _closure(neighbours: list[int], origin: int, *, without: int | None) -> int:
 
 def compile_graph(definition: Definition) -> Graph:
     """Compile a definition that `validate` has found to be without errors."""
-    nodes = tuple(_node(index, node) for index, node in enumerate(definition.nodes))
+    bodies: dict[str, Graph] = {}
+    root = _scope(definition, ROOT_PATH, bodies, needs_default_output=not definition.is_given("output"))
+    root.bodies = bodies
+    root.workflow_id = definition.id
+    root.output = compile_template(definition.output) if definition.is_given("output") else None
+    root.timeout = compile_template(definition.timeout) if definition.timeout is not None else None
+    root.is_compensating = definition.on_failure == "compensate"
+    root.transient_signals = _transient_signals(bodies)
+    _mark_kept_outputs(root)
+    return root
+
+
+def _scope(part: Definition | GroupNode, path: str, bodies: dict[str, Graph], *, needs_default_output: bool) -> Graph:
+    nodes = tuple(_node(index, node) for index, node in enumerate(part.nodes))
     by_id = {node.id: node for node in nodes}
-    edges = tuple(_edge(index, connection, by_id) for index, connection in enumerate(definition.connections))
-    graph = Graph(
-        workflow_id=definition.id,
+    edges = tuple(_edge(index, connection, by_id) for index, connection in enumerate(part.connections))
+    graph = bodies[path] = Graph(
+        path=path,
         nodes=nodes,
         edges=edges,
         by_id=by_id,
-        starts=_starts(definition),
-        output=compile_template(definition.output) if definition.is_given("output") else None,
-        variables=compile_template(dict(definition.variables)),
-        timeout=compile_template(definition.timeout) if definition.timeout is not None else None,
+        starts=_starts(part),
+        variables=compile_template(dict(part.variables)),
+        declared=frozenset(part.variables),
+        needs_default_output=needs_default_output,
     )
+    for node, spec in zip(part.nodes, nodes, strict=True):
+        if isinstance(node, GroupNode):
+            needs = spec.output is None or any(reference[0] == "output" for reference in spec.output.references)
+            inside = f"{path}/{node.id}" if path else node.id
+            spec.body = _scope(node, inside, bodies, needs_default_output=needs)
+            spec.finishes_first = node.finish == "first"
     _connect(graph)
-    _mark_kept_outputs(graph)
+    for spec in nodes:
+        if spec.compensate is not None:
+            spec.undo_names = _names_read(by_id[spec.compensate])
     return graph
 
 
-def _starts(definition: Definition) -> tuple[str, ...]:
-    if definition.start is not None:
-        return tuple(definition.start)
-    targets = {connection.target for connection in definition.connections}
-    return tuple(node.id for node in definition.nodes if node.id not in targets)
-
-
-def _arguments(node: NodeBase) -> dict[str, Any]:
-    given: dict[str, Any] = node.with_.model_dump(by_alias=True, exclude_unset=True)
-    if isinstance(node, WaitNode):
-        given.pop("when", None)
-    return given
+def _starts(part: Definition | GroupNode) -> tuple[str, ...]:
+    if part.start is not None:
+        return tuple(part.start)
+    aside = {connection.target for connection in part.connections} | {node.compensate for node in part.nodes}
+    return tuple(node.id for node in part.nodes if node.id not in aside)
 
 
 def _node(index: int, node: Node) -> NodeSpec:
-    arguments = _arguments(node)
     return NodeSpec(
         index=index,
         id=node.id,
         type=node.type,
-        arguments=compile_template(arguments),
+        arguments=compile_template(_arguments(node)),
         output=compile_template(node.output) if node.has_output else None,
         assign=tuple((name, compile_template(value)) for name, value in node.assign.items()),
         join="count" if isinstance(node.join, CountJoin) else node.join,
         count=node.join.count if isinstance(node.join, CountJoin) else 0,
         foreach=_foreach(node),
+        repeat=_repeat(node),
         retry=effective_retry(node),
-        timeout=compile_template(node.timeout) if node.timeout is not None else None,
-        signal_when=compile_expression(node.with_.when) if isinstance(node, WaitNode) and node.with_.when else None,
+        timeout=_template(node.timeout),
+        heartbeat_s=parse_duration(node.heartbeat) if node.heartbeat is not None else None,
+        is_at_most_once=node.delivery == "at_most_once",
+        waits=_waits(node),
+        is_any=isinstance(node, WaitNode) and node.with_.any is not None,
+        lock=_template(node.lock),
+        limit=_limit(node),
+        cancel=tuple(node.cancel),
+        compensate=node.compensate,
         priority=node.priority,
-        wait_kind=next(iter(arguments)) if node.type == "wait" else None,
+        is_io=node.type not in PURE_TYPES and node.type not in WAIT_TYPES and node.type != "group",
+        is_queued=node.lock is not None or node.limit is not None,
     )
+
+
+def _template(value: Any) -> Template | None:
+    return None if value is None else compile_template(value)
+
+
+def _expression(source: str | None) -> Expression | None:
+    return None if source is None else compile_expression(source)
+
+
+def _arguments(node: NodeBase) -> dict[str, Any]:
+    return {} if isinstance(node, WaitNode) else node.with_.model_dump(by_alias=True, exclude_unset=True)
+
+
+def _waits(node: NodeBase) -> tuple[WaitSpec, ...]:
+    if not isinstance(node, WaitNode):
+        return ()
+    choices: list[WaitChoice] = node.with_.any if node.with_.any is not None else [node.with_]
+    return tuple(_wait(choice) for choice in choices)
+
+
+def _wait(choice: WaitChoice) -> WaitSpec:
+    condition = _expression(choice.condition)
+    value = {"for": choice.for_, "until": choice.until, "signal": choice.signal}.get(choice.kind)
+    return WaitSpec(
+        kind=choice.kind,
+        value=_template(value),
+        when=_expression(choice.when),
+        condition=condition,
+        watches=frozenset() if condition is None else watched_keys(condition),
+        is_durable=choice.durable,
+    )
+
+
+ANY_CHANGE: Final = "*"
+
+
+def watched_keys(condition: Expression) -> frozenset[str]:
+    """What a condition reads that can change: `vars.<name>`, `steps.<node>`, `vars` or `steps` as a whole, or `*`."""
+    keys = set()
+    for path in condition.references:
+        if path[0] in ("vars", "steps"):
+            keys.add(".".join(path[:2]))
+        elif path[0] == "now":
+            keys.add(ANY_CHANGE)
+    return frozenset(keys)
 
 
 def _foreach(node: NodeBase) -> ForeachSpec | None:
@@ -192,7 +336,28 @@ def _foreach(node: NodeBase) -> ForeachSpec | None:
         index_name=node.foreach.index_name,
         concurrency=compile_template(node.foreach.concurrency),
         is_failing=node.foreach.on_error == "fail",
+        complete_after=_template(node.foreach.complete_after),
+        complete_when=_expression(node.foreach.complete_when),
+        continues_rest=node.foreach.rest == "continue",
+        is_awaited=node.foreach.wait,
     )
+
+
+def _repeat(node: NodeBase) -> RepeatSpec | None:
+    if node.repeat is None:
+        return None
+    return RepeatSpec(
+        while_holds=_expression(node.repeat.while_),
+        until_holds=_expression(node.repeat.until),
+        max=compile_template(node.repeat.max),
+        delay=_template(node.repeat.delay),
+    )
+
+
+def _limit(node: NodeBase) -> LimitSpec | None:
+    if node.limit is None:
+        return None
+    return LimitSpec(compile_template(node.limit.key), compile_template(node.limit.concurrency))
 
 
 def _edge(index: int, connection: Connection, by_id: dict[str, NodeSpec]) -> Edge:
@@ -205,7 +370,7 @@ def _edge(index: int, connection: Connection, by_id: dict[str, NodeSpec]) -> Edg
         target_id=connection.target,
         is_error=connection.on == "error",
         otherwise=connection.otherwise,
-        when=compile_expression(connection.when) if connection.when is not None else None,
+        when=_expression(connection.when),
         tokens=tokens if isinstance(tokens, int) else compile_template(tokens),
     )
 
@@ -218,6 +383,8 @@ def _connect(graph: Graph) -> None:
     graph._targets = [0] * len(graph.nodes)
     for edge in graph.edges:
         incoming[edge.target].append(edge)
+        if graph.nodes[edge.source].type == "end" and not edge.is_error:
+            continue  # its path has ended
         (on_error if edge.is_error else on_success)[edge.source].append(edge)
         graph._sources[edge.target] |= 1 << edge.source
         graph._targets[edge.source] |= 1 << edge.target
@@ -231,37 +398,71 @@ def _connect(graph: Graph) -> None:
         )
 
 
-def _mark_kept_outputs(graph: Graph) -> None:
-    for path in _references(graph):
+def _transient_signals(bodies: dict[str, Graph]) -> frozenset[str]:
+    """The names of signals that every wait for them takes only if it waits when they come."""
+    transient: set[str] = set()
+    durable: set[str] = set()
+    for graph in bodies.values():
+        for wait in (wait for node in graph.nodes for wait in node.waits if wait.kind == "signal"):
+            assert wait.value is not None
+            if not wait.value.is_constant:
+                return frozenset()
+            (durable if wait.is_durable else transient).add(str(wait.value.evaluate({}, Meter(0))))
+    return frozenset(transient - durable)
+
+
+def _mark_kept_outputs(root: Graph) -> None:
+    by_id = {id: node for graph in root.bodies.values() for id, node in graph.by_id.items()}  # noqa: A001
+    for path in _all_references(root):
         if path[0] != "steps":
             continue
         if len(path) == 1:
-            named: Iterable[NodeSpec] = graph.nodes
+            named: Iterable[NodeSpec] = by_id.values()
         elif len(path) == 2 or path[2] == "output":
-            named = (graph.by_id[path[1]],) if path[1] in graph.by_id else ()
+            named = (by_id[path[1]],) if path[1] in by_id else ()
         else:
             continue
         for node in named:
             node.keeps_output = True
 
 
-def _references(graph: Graph) -> Iterator[tuple[str, ...]]:
-    if graph.output is not None:
-        yield from graph.output.references
-    yield from graph.variables.references
-    if graph.timeout is not None:
-        yield from graph.timeout.references
-    for node in graph.nodes:
-        for template in (node.arguments, node.output, node.timeout, *(value for _, value in node.assign)):
-            if template is not None:
-                yield from template.references
-        if node.foreach is not None:
-            yield from node.foreach.items.references
-            yield from node.foreach.concurrency.references
-        if node.signal_when is not None:
-            yield from node.signal_when.references
-    for edge in graph.edges:
-        if edge.when is not None:
-            yield from edge.when.references
-        if isinstance(edge.tokens, Template):
-            yield from edge.tokens.references
+def _all_references(root: Graph) -> Iterator[Path]:
+    yield from _references(root.output, root.timeout)
+    for graph in root.bodies.values():
+        yield from graph.variables.references
+        for node in graph.nodes:
+            yield from _node_references(node)
+        for edge in graph.edges:
+            yield from _references(edge.when, edge.tokens if isinstance(edge.tokens, Template) else None)
+
+
+def _node_references(node: NodeSpec) -> Iterator[Path]:
+    yield from _references(node.arguments, node.output, node.timeout, node.lock, *(value for _, value in node.assign))
+    if node.limit is not None:
+        yield from _references(node.limit.key, node.limit.concurrency)
+    if node.foreach is not None:
+        foreach = node.foreach
+        yield from _references(foreach.items, foreach.concurrency, foreach.complete_after, foreach.complete_when)
+    if node.repeat is not None:
+        repeat = node.repeat
+        yield from _references(repeat.while_holds, repeat.until_holds, repeat.max, repeat.delay)
+    for wait in node.waits:
+        yield from _references(wait.value, wait.when, wait.condition)
+
+
+def _references(*parts: Template | Expression | None) -> Iterator[Path]:
+    for part in parts:
+        if part is not None:
+            yield from part.references
+
+
+def _names_read(node: NodeSpec) -> frozenset[str]:
+    """The names that a node's expressions begin with, those of a group's inside included."""
+    found = {path[0] for path in _node_references(node)}
+    if node.body is not None:
+        found.update(path[0] for path in node.body.variables.references)
+        for inner in node.body.nodes:
+            found |= _names_read(inner)
+        for edge in node.body.edges:
+            found.update(path[0] for path in _references(edge.when))
+    return frozenset(found)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from workflow_engine.engine.apply import ROOT
 from workflow_engine.engine.expressions import (
     Expression,
     ExpressionFailed,
@@ -41,33 +42,39 @@ class StepFault(Exception):
 
 
 class StepViews(Mapping[str, Any]):
-    """`steps` in expressions: every node of the scope, activated or not, with the completion that is just being
-    decided.
+    """`steps` in expressions: every node of the scope and of the scopes around it, activated or not, with the
+    completion that is just being decided.
     """
 
-    __slots__ = ("_absent", "_completing", "_place", "_view")
+    __slots__ = ("_absent", "_completing", "_outer", "_view", "place")
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, place: Place, outer: "StepViews | None") -> None:
+        self.place = place
+        self._outer = outer
         self._absent = NEVER_ACTIVATED
         self._completing: str | None = None
         self._view: Mapping[str, Any] = NEVER_ACTIVATED
 
-    def show_completed(self, node: str, output: Any, attempt: int) -> None:
+    def show_completed(self, node: str, output: Any, attempt: int, status: str = "completed") -> None:
         """Let `steps.<node>` read as completed before that is a fact, for the conditions that decide what follows."""
-        before = self._place.scope.views.get(node, NEVER_ACTIVATED)
+        before = self.place.scope.views.get(node, NEVER_ACTIVATED)
         self._completing = node
         self._view = {
-            "status": "completed",
+            "status": status,
             "output": output,
             "error": None,
             "attempt": attempt,
-            "count": before["count"] + 1,
+            "count": before["count"] + (status == "completed"),
         }
+
+    def show_iteration(self, node: str, output: Any) -> None:
+        """Let `steps.<node>.output` read as what its latest iteration gave, before that is a fact."""
+        self._completing = node
+        self._view = {**self.place.scope.views.get(node, NEVER_ACTIVATED), "output": output}
 
     def show_failed(self, node: str, error: dict[str, Any]) -> None:
         """Let `steps.<node>` read as failed before that is a fact."""
-        before = self._place.scope.views.get(node, NEVER_ACTIVATED)
+        before = self.place.scope.views.get(node, NEVER_ACTIVATED)
         self._completing = node
         self._view = {**before, "status": "failed", "error": error, "attempt": error["attempt"]}
 
@@ -82,43 +89,78 @@ class StepViews(Mapping[str, Any]):
     def __getitem__(self, node: str) -> Any:
         if node == self._completing:
             return self._view
-        view = self._place.scope.views.get(node)
+        view = self.place.scope.views.get(node)
         if view is not None:
             return MappingProxyType(view)  # what an expression takes out of it is a copy: the view goes on changing
-        if node in self._place.graph.by_id:
+        if node in self.place.graph.by_id:
             return self._absent
+        if self._outer is not None:
+            return self._outer[node]
         raise KeyError(node)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._place.graph.by_id)
+        yield from self.place.graph.by_id
+        if self._outer is not None:
+            yield from self._outer
 
     def __len__(self) -> int:
-        return len(self._place.graph.by_id)
+        return len(self.place.graph.by_id) + (len(self._outer) if self._outer is not None else 0)
 
 
 class Variables:
     """`vars` while a transition is decided: what was changed on top of the state's, recorded once with the final
     values.
+
+    A scope sees the variables that it declares, then those of the scopes around it, then the execution's; an assignment
+    goes to the nearest that declares the name, else to the execution's. `changed` is by scope key.
     """
 
-    __slots__ = ("_undo", "changed", "current")
+    __slots__ = ("_root", "_undo", "changed", "touched")
 
     def __init__(self, state: ExecutionState) -> None:
-        self.current: dict[str, Any] = state.variables
-        self.changed: dict[str, Any] = {}
-        self._undo: list[tuple[str, Any, Any]] = []
+        self._root: dict[str, Any] = state.variables
+        self.changed: dict[str, dict[str, Any]] = {}
+        self.touched: set[str] = set()
+        """The names that were assigned since somebody asked."""
+        self._undo: list[tuple[str, str, Any, Any]] = []
 
     def begin(self, values: dict[str, Any]) -> None:
         """The execution begins with these."""
-        self.current = dict(values)
+        self._root = dict(values)
 
-    def assign(self, values: Mapping[str, Any]) -> None:
+    def seen_from(self, place: Place) -> dict[str, Any]:
+        """The variables that a scope sees; not to be changed."""
+        if not place.variable_places:
+            return self._root
+        seen = dict(self._root)
+        for around in reversed(place.variable_places):
+            seen.update(around.scope.variables)
+            seen.update(self.changed.get(around.key, ()))
+        return seen
+
+    def assign(self, values: Mapping[str, Any], place: Place) -> None:
         """Set several variables at once; the state itself stays as it is until the fact is applied."""
-        if not self.changed:
-            self.current = dict(self.current)
-        self._undo = [(name, self.current.get(name, _UNSET), self.changed.get(name, _UNSET)) for name in values]
-        self.current.update(values)
-        self.changed.update(values)
+        if ROOT not in self.changed:
+            self._root = dict(self._root)
+        self._undo = []
+        for name, value in values.items():
+            key = self._owner(name, place)
+            changed = self.changed.setdefault(key, {})
+            self._undo.append((key, name, changed.get(name, _UNSET), self._root.get(name, _UNSET)))
+            changed[name] = value
+            if key == ROOT:
+                self._root[name] = value
+        self.touched.update(values)
+
+    def _owner(self, name: str, place: Place) -> str:
+        for around in place.variable_places:
+            if name in around.graph.declared:
+                return around.key
+        return ROOT
+
+    def forget(self, key: str) -> None:
+        """A scope is over, and its variables with it."""
+        self.changed.pop(key, None)
 
     def keep(self) -> None:
         """The last assignment stands."""
@@ -126,9 +168,10 @@ class Variables:
 
     def undo(self) -> None:
         """Take the last assignment back: what should have followed it failed."""
-        for name, current, changed in self._undo:
-            _restore(self.current, name, current)
-            _restore(self.changed, name, changed)
+        for key, name, changed, root in reversed(self._undo):
+            _restore(self.changed[key], name, changed)
+            if key == ROOT:
+                _restore(self._root, name, root)
         self._undo = []
 
 
@@ -163,8 +206,9 @@ class Evaluator:
     def steps(self, place: Place) -> StepViews:
         """`steps` as seen from a scope."""
         views = self.views.get(place.key)
-        if views is None:
-            views = self.views[place.key] = StepViews(place)
+        if views is None or views.place is not place:
+            outer = self.steps(place.outer) if place.outer is not None else None
+            views = self.views[place.key] = StepViews(place, outer)
         return views
 
     def names(self, place: Place, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -172,7 +216,10 @@ class Evaluator:
         if self._names is None:
             self._names = self._common_names()
         # A proxy, so that `${ vars }` gives a copy: a value must not change with the assignments that follow it.
-        names = {**self._names, "vars": MappingProxyType(self.variables.current), "steps": self.steps(place)}
+        seen = self.variables.seen_from(place)
+        names = {**self._names, "vars": MappingProxyType(seen), "steps": self.steps(place)}
+        if place.names is not None:
+            names.update(place.names)
         if extra:
             names.update(extra)
         return names

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from workflow_engine.models.execution import ExecutionState
 from workflow_engine.models.step import StepError
 
 
@@ -77,9 +78,10 @@ class Resume(Command, frozen=True):
 
 
 class Cancel(Command, frozen=True):
-    """Withdraw everything."""
+    """Withdraw everything. `compensate`: then undo what was completed, in reverse order."""
 
     reason: str = "cancelled"
+    compensate: bool = False
 
 
 class Terminate(Command, frozen=True):
@@ -108,6 +110,70 @@ class Recover(Command, frozen=True):
     """The process that held the execution is gone: dispatch again what was outstanding, and go on."""
 
 
+class GrantSlot(Command, frozen=True):
+    """The store has a slot of a `limit` for the step: the answer to an `AskSlot`."""
+
+    step: str
+    attempt: int
+    generation: int
+
+
+class NoteChild(Command, frozen=True):
+    """The child of a `workflow` step paused for `reason`, or goes on (None): its parent mirrors that."""
+
+    step: str
+    attempt: int
+    generation: int
+    reason: str | None
+
+
+class AddItems(Command, frozen=True):
+    """Give a running `foreach` step more items."""
+
+    step: str
+    items: list[Any]
+
+
+class CompleteByHand(Command, frozen=True):
+    """An operator gives the output of an active step, or of a failed one that then continues its execution."""
+
+    step: str
+    output: Any = None
+
+
+class Skip(Command, frozen=True):
+    """An operator skips an active step, or a failed one: its output is null and its success connections are taken."""
+
+    step: str
+
+
+class Fork(Command, frozen=True):
+    """Begin a new execution where another one stood.
+
+    `state` is the other's state at that point, and becomes this execution's own: what was under way in it begins anew.
+    """
+
+    workflow_id: str
+    version: int
+    origin_id: str
+    origin_sequence: int
+    state: ExecutionState
+    variables: dict[str, Any] = {}
+
+
+class Migrate(Command, frozen=True):
+    """Go on with another version of the definition: its compiled graph, and new node ids by old ones.
+
+    `outputs` are those that the new version reads and the old one did not keep (`migration.missing_outputs`): by scope
+    and old node id.
+    """
+
+    version: int
+    graph: Any
+    nodes: dict[str, str] = {}
+    outputs: dict[str, dict[str, Any]] = {}
+
+
 AnyCommand = (
     Start
     | CompleteStep
@@ -124,6 +190,13 @@ AnyCommand = (
     | Retry
     | SetVariables
     | Recover
+    | GrantSlot
+    | NoteChild
+    | AddItems
+    | CompleteByHand
+    | Skip
+    | Fork
+    | Migrate
 )
 
 

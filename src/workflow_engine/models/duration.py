@@ -63,7 +63,7 @@ def parse_timestamp(text: str) -> int:
     A zone is required: a wall clock without one names no instant. Digits below a microsecond are cut.
 
     Raises:
-        TimestampInvalid: not that form, no zone, or no such date.
+        TimestampInvalid: not that form, no zone, no such date, or outside of the years 1 to 9999 in UTC.
 
     >>> parse_timestamp("1970-01-01T01:00:00.5+01:00")
     500000
@@ -75,7 +75,7 @@ def parse_timestamp(text: str) -> int:
         )
     try:
         moment = datetime.fromisoformat(f"{match['day']}T{match['clock']}").replace(tzinfo=_zone_of(match))
-        whole = (moment - _EPOCH) // timedelta(microseconds=1)
+        whole = (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
     except (ValueError, OverflowError) as error:
         raise TimestampInvalid(f"{_shown(text)} names no instant: {error}") from error
     return whole + int((match["fraction"] or "0").ljust(6, "0")[:6])

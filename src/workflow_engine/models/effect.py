@@ -6,9 +6,14 @@ import msgspec
 
 
 class Dispatch(msgspec.Struct, frozen=True, gc=False):
-    """Call the handler of an I/O step. The step's input stands in the state."""
+    """Call the handler of an I/O step. The step's input stands in the state.
+
+    `is_repeat`: the call was asked for before, and whoever had it may be gone. With `delivery: at_most_once` it is then
+    not made again: unless it is still under way here, the step fails with `worker_lost`.
+    """
 
     step: str
+    is_repeat: bool = False
 
 
 class Withdraw(msgspec.Struct, frozen=True, gc=False):
@@ -39,4 +44,25 @@ class CloseTask(msgspec.Struct, frozen=True, gc=False):
     by: str | None = None
 
 
-Effect = Dispatch | Withdraw | OpenTask | CloseTask
+class AskSlot(msgspec.Struct, frozen=True, gc=False):
+    """The step waits for a slot of a tenant-wide limit: at most `concurrency` owners per `key`, oldest first.
+
+    Asked with the transition's commit; the answer is a `GrantSlot` command. Asking again for the same attempt of a step
+    (after a crash) changes nothing but that the answer is given again.
+    """
+
+    step: str
+    attempt: int
+    generation: int
+    key: str
+    concurrency: int
+
+
+class FreeSlot(msgspec.Struct, frozen=True, gc=False):
+    """The step needs its slot no more, or does not wait for one any more: freed with the transition's commit."""
+
+    step: str
+    key: str
+
+
+Effect = Dispatch | Withdraw | OpenTask | CloseTask | AskSlot | FreeSlot

@@ -79,6 +79,12 @@ class Fenced(Conflict):
     code = "fenced"
 
 
+class GroupRefused(Conflict):
+    """Another write of the same group was refused, so this one was not written; submit it again without that one."""
+
+    code = "group_refused"
+
+
 class DatabaseInUse(Conflict):
     """Another process writes to this database file."""
 

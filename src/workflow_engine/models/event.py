@@ -16,6 +16,10 @@ ErrorValue = dict[str, Any]
 """An error as expressions and clients see it: `{type, message, details, node, step_id, attempt}`."""
 
 
+ExecutionImage = dict[str, Any]
+"""A state as plain data: the builtins of an `ExecutionState`."""
+
+
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="fact", gc=False):
     """The base of all facts."""
 
@@ -45,8 +49,65 @@ class ExecutionStarted(Fact, tag="execution_started", frozen=True):
     timeout_at: int | None = None
 
 
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """One thing that a `wait` step waits for: `kind` is for, until, signal or condition.
+
+    `at` is the instant of a clock, `name` a signal's name.
+    """
+
+    kind: str
+    at: int | None = None
+    name: str | None = None
+
+
+class StepQueued(Fact, tag="step_queued", frozen=True):
+    """A node was activated and has to wait before it starts: for its lock, for a slot of its limit, or for both."""
+
+    step: str
+    node: str
+    scope: str = ""
+    took: list[int] = []
+    is_start: bool = False
+    parent: str | None = None
+    index: int | None = None
+    lock: str | None = None
+    limit_key: str | None = None
+    limit_max: int = 0
+    undoes: str | None = None
+
+
+class SlotAsked(Fact, tag="slot_asked", frozen=True):
+    """A step has its lock, if it needs one, and asks the store for a slot of its limit."""
+
+    step: str
+
+
+class SlotGranted(Fact, tag="slot_granted", frozen=True):
+    """The store has a slot for the step."""
+
+    step: str
+
+
+class StepRequeued(Fact, tag="step_requeued", frozen=True):
+    """A retry opens a step again that has to wait for its lock or its limit before it starts."""
+
+    step: str
+
+
+class StepParked(Fact, tag="step_parked", frozen=True):
+    """A `foreach` step that was over before its items is done with them, or they are withdrawn until a retry."""
+
+    step: str
+    is_reopenable: bool = False
+
+
 class StepStarted(Fact, tag="step_started", frozen=True):
-    """A node was activated: it took its tokens, or is an item of the `foreach` step `parent`."""
+    """A node was activated: it took its tokens, or is an item or iteration of the step `parent`.
+
+    `is_queued`: a `StepQueued` has taken the tokens before. `variables` are those of the scope that a group opens,
+    `starts` its first nodes; `repeat_max` makes it a step whose iterations are its children, `undoes` is the step that
+    it compensates.
+    """
 
     PUBLIC = True
 
@@ -56,16 +117,22 @@ class StepStarted(Fact, tag="step_started", frozen=True):
     scope: str = ""
     took: list[int] = []
     is_start: bool = False
+    is_queued: bool = False
     parent: str | None = None
     index: int | None = None
     input: Any = None
     waiting_for: dict[str, Any] | None = None
-    due_at: int | None = None
+    waits: list[Wait] = []
     timeout_at: int | None = None
     timeout_s: float | None = None
-    signal: str | None = None
+    lock: str | None = None
     items: list[Any] | None = None
     concurrency: int = 1
+    complete_after: int | None = None
+    repeat_max: int | None = None
+    variables: dict[str, Any] = {}
+    starts: list[str] | None = None
+    undoes: str | None = None
 
 
 class StepReopened(Fact, tag="step_reopened", frozen=True):
@@ -82,19 +149,25 @@ class StepReopened(Fact, tag="step_reopened", frozen=True):
     is_fresh: bool = False
     input: Any = None
     waiting_for: dict[str, Any] | None = None
-    due_at: int | None = None
+    waits: list[Wait] = []
     timeout_at: int | None = None
     timeout_s: float | None = None
-    signal: str | None = None
     items: list[Any] | None = None
     concurrency: int = 1
+    complete_after: int | None = None
+    repeat_max: int | None = None
+    variables: dict[str, Any] = {}
+    starts: list[str] | None = None
 
 
 class StepAttempted(Fact, tag="step_attempted", frozen=True):
-    """The back-off is over: the next attempt of the step begins."""
+    """The back-off is over: the next attempt of the step begins; a group's with its scope as at its start."""
 
     step: str
     attempt: int
+    timeout_at: int | None = None
+    variables: dict[str, Any] = {}
+    starts: list[str] | None = None
 
 
 class StepRetrying(Fact, tag="step_retrying", frozen=True):
@@ -119,7 +192,11 @@ class DecisionMade(Fact, tag="decision_made", frozen=True):
 
 
 class StepCompleted(Fact, tag="step_completed", frozen=True):
-    """A step succeeded. `is_list`: its output is the list of its items' results, which stand in their own facts."""
+    """A step succeeded. `is_list`: its output is the list of its items' results, which stand in their own facts.
+
+    `is_skipped`: an operator passed over it. `is_detached`: the step is over, and items of it live on in the scope.
+    `is_undoable`: it has a node that undoes it, which `undo_names` are kept for.
+    """
 
     PUBLIC = True
 
@@ -134,6 +211,10 @@ class StepCompleted(Fact, tag="step_completed", frozen=True):
     ends_path: bool = False
     end_status: str | None = None
     end_message: str | None = None
+    is_skipped: bool = False
+    is_detached: bool = False
+    is_undoable: bool = False
+    undo_names: dict[str, Any] = {}
 
 
 class StepFailed(Fact, tag="step_failed", frozen=True):
@@ -159,6 +240,37 @@ class StepCancelled(Fact, tag="step_cancelled", frozen=True):
     is_reopenable: bool = False
 
 
+class IterationDelayed(Fact, tag="iteration_delayed", frozen=True):
+    """The next iteration of a `repeat` begins at `until`."""
+
+    step: str
+    until: int
+
+
+class ItemsAdded(Fact, tag="items_added", frozen=True):
+    """A running `foreach` step got more items."""
+
+    PUBLIC = True
+
+    step: str
+    items: list[Any]
+
+
+class TokensWithdrawn(Fact, tag="tokens_withdrawn", frozen=True):
+    """A `cancel` list took these tokens away: pairs of connection and number, and start nodes that had not begun."""
+
+    tokens: list[tuple[int, int]]
+    starts: list[str] = []
+    scope: str = ""
+
+
+class ChildNoted(Fact, tag="child_noted", frozen=True):
+    """The child of a `workflow` step paused for `reason`, or goes on (None)."""
+
+    step: str
+    reason: str | None = None
+
+
 class JoinRoundChanged(Fact, tag="join_round_changed", frozen=True):
     """A `count` join absorbed late tokens of a round; `owed` are the connections that still owe one."""
 
@@ -169,13 +281,14 @@ class JoinRoundChanged(Fact, tag="join_round_changed", frozen=True):
 
 
 class SignalReceived(Fact, tag="signal_received", frozen=True):
-    """A message from outside arrived; it is kept until a wait takes it."""
+    """A message from outside arrived; it is kept until a wait takes it, or `is_lost` where none that waits wants it."""
 
     PUBLIC = True
 
     number: int
     name: str
     payload: Any = None
+    is_lost: bool = False
 
 
 class SignalTaken(Fact, tag="signal_taken", frozen=True):
@@ -185,11 +298,12 @@ class SignalTaken(Fact, tag="signal_taken", frozen=True):
 
 
 class VariablesChanged(Fact, tag="variables_changed", frozen=True):
-    """The variables that a transition changed, each with its final value."""
+    """The variables of a scope that a transition changed, each with its final value."""
 
     PUBLIC = True
 
     changed: dict[str, Any]
+    scope: str = ""
 
 
 class CustomEmitted(Fact, tag="custom_emitted", frozen=True):
@@ -227,6 +341,53 @@ class ExecutionResumed(Fact, tag="execution_resumed", frozen=True):
     timeout_at: int | None = None
 
 
+class CompensationStarted(Fact, tag="compensation_started", frozen=True):
+    """The execution is to end, and undoes what was completed first: `steps` in the order in which they are undone.
+
+    It then ends as failed with `error`, or as cancelled for `reason`.
+    """
+
+    PUBLIC = True
+
+    steps: list[str]
+    error: ErrorValue | None = None
+    reason: str | None = None
+
+
+class ExecutionForked(Fact, tag="execution_forked", frozen=True):
+    """The execution exists, and stands where another stood: `state` is what it begins with, steps to reopen included.
+
+    It is the first event of the new execution's stream, a `workflow_started`.
+    """
+
+    PUBLIC = True
+
+    workflow_id: str
+    version: int
+    origin_id: str
+    origin_sequence: int
+    state: ExecutionImage
+    timeout_at: int | None = None
+
+
+class ExecutionMigrated(Fact, tag="execution_migrated", frozen=True):
+    """The execution goes on with another version.
+
+    `nodes` are new ids by old ones, where they differ; `dropped` the nodes that are gone; `connections` give, by the
+    path of nodes of a scope, the new position of each of its connections that holds a token or was taken; `outputs`, by
+    scope and old node id, what the old version did not keep and the new one reads.
+    """
+
+    PUBLIC = True
+
+    from_version: int
+    version: int
+    nodes: dict[str, str] = {}
+    dropped: list[str] = []
+    connections: dict[str, dict[int, int]] = {}
+    outputs: dict[str, dict[str, Any]] = {}
+
+
 class ExecutionCompleted(Fact, tag="execution_completed", frozen=True):
     """The end: every path ended well."""
 
@@ -254,6 +415,13 @@ class ExecutionCancelled(Fact, tag="execution_cancelled", frozen=True):
 AnyFact = (
     ExecutionCreated
     | ExecutionStarted
+    | ExecutionForked
+    | ExecutionMigrated
+    | StepQueued
+    | SlotAsked
+    | SlotGranted
+    | StepRequeued
+    | StepParked
     | StepStarted
     | StepReopened
     | StepAttempted
@@ -262,6 +430,10 @@ AnyFact = (
     | StepCompleted
     | StepFailed
     | StepCancelled
+    | IterationDelayed
+    | ItemsAdded
+    | TokensWithdrawn
+    | ChildNoted
     | JoinRoundChanged
     | SignalReceived
     | SignalTaken
@@ -270,6 +442,7 @@ AnyFact = (
     | ProgressMade
     | ExecutionPaused
     | ExecutionResumed
+    | CompensationStarted
     | ExecutionCompleted
     | ExecutionFailed
     | ExecutionCancelled

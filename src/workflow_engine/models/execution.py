@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from workflow_engine.models.event import ErrorValue
+from workflow_engine.models.event import ErrorValue, Wait
 
 PENDING: Final = "pending"
 RUNNING: Final = "running"
@@ -29,49 +29,91 @@ LIFECYCLE: Final[dict[str, frozenset[str]]] = {
 TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
 
 
+class Undo(msgspec.Struct, omit_defaults=True):
+    """A completed step that a compensation would undo: its output, and the names that its undoing node reads."""
+
+    step_id: str
+    node: str
+    scope: str = ""
+    path: str = ""
+    output: Any = None
+    names: dict[str, Any] = {}
+
+
 class Step(msgspec.Struct, omit_defaults=True):
     """An active activation of a node, or one that a retry can reopen.
 
-    `generation` counts operator retries: a result that names another generation or attempt is stale. `index` and
-    `parent` are set for an item of a `foreach`; `items`, `concurrency`, `next_index`, `open`, `finished` and `results`
-    belong to the `foreach` step itself, whose results are kept by item, in whatever order they come.
+    `number` counts the steps of the execution as they were activated, `generation` operator retries: a result that
+    names another generation or attempt is stale. `index` and `parent` are set for an item of a `foreach` and an
+    iteration of a `repeat`. `items`, `concurrency`, `next_index`, `open`, `finished`, `completed` and `results` belong
+    to the `foreach` step itself, whose results are kept by item, in whatever order they come; `repeat_max`,
+    `next_index`, `last` and `delay_until` to the `repeat` step itself.
+
+    `lock` and `limit_key` are what it holds or, while it is pending, waits for; `slot` is None, asked, granted or held.
+    `child_pause` is why the child of a `workflow` step is paused.
     """
 
     step_id: str
     node: str
     status: str
     started_at: int
+    number: int = 0
     scope: str = ""
     attempt: int = 1
     generation: int = 0
     input: Any = None
-    took: list[int] = []
     caught: ErrorValue | None = None
     parent: str | None = None
     index: int | None = None
-    due_at: int | None = None
+    waits: list[Wait] = []
     timeout_at: int | None = None
     timeout_s: float | None = None
     retry_at: int | None = None
-    signal: str | None = None
     error: ErrorValue | None = None
+    lock: str | None = None
+    limit_key: str | None = None
+    limit_max: int = 0
+    slot: str | None = None
     items: list[Any] | None = None
     concurrency: int = 1
+    complete_after: int | None = None
     next_index: int = 0
     open: int = 0
     finished: int = 0
+    completed: int = 0
     results: dict[int, Any] = {}
+    repeat_max: int | None = None
+    last: Any = None
+    delay_until: int | None = None
+    child_pause: str | None = None
+    undo: Undo | None = None
+    is_detached: bool = False
     is_failed: bool = False
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether its work is done by items or iterations of it."""
+        return self.items is not None or self.repeat_max is not None
+
+    @property
+    def due_at(self) -> int | None:
+        """When the first clock that it waits for is due."""
+        return min((wait.at for wait in self.waits if wait.at is not None), default=None) if self.waits else None
 
 
 class Scope(msgspec.Struct, omit_defaults=True):
     """Where control stands in one scope: tokens by connection, activations by node, what expressions can read.
 
-    `views` hold, per activated node, what `steps.<node>` shows: `{status, output, error, attempt, count}`. `errors` are
-    those that the tokens of error connections carry: pairs of a number of tokens and their error, in the tokens' order.
+    `path` names the groups that it is inside of, by node; `number` counts the scopes of the execution. `views` hold,
+    per activated node, what `steps.<node>` shows: `{status, output, error, attempt, count}`. `errors` are those that
+    the tokens of error connections carry: pairs of a number of tokens and their error, in the tokens' order.
+    `is_dormant`: its group is to begin anew, and nothing stands in it until then.
     """
 
+    path: str = ""
+    number: int = 0
     starts: list[str] = []
+    variables: dict[str, Any] = {}
     tokens: dict[int, int] = {}
     errors: dict[int, list[tuple[int, ErrorValue]]] = {}
     ordinals: dict[str, int] = {}
@@ -83,6 +125,16 @@ class Scope(msgspec.Struct, omit_defaults=True):
     end_node: str | None = None
     withdrawn_tokens: dict[int, int] = {}
     withdrawn_starts: list[str] = []
+    is_dormant: bool = False
+
+
+class Compensation(msgspec.Struct, omit_defaults=True):
+    """An execution that undoes what it has done: how it will end, and what could not be undone."""
+
+    error: ErrorValue | None = None
+    reason: str | None = None
+    failures: list[ErrorValue] = []
+    ordinals: dict[str, int] = {}
 
 
 class PendingSignal(msgspec.Struct):
@@ -95,7 +147,11 @@ class PendingSignal(msgspec.Struct):
 
 
 class ExecutionState(msgspec.Struct, omit_defaults=True):
-    """All that the engine knows of an execution when it decides."""
+    """All that the engine knows of an execution when it decides.
+
+    `locks` name, per lock, the steps that want it in order of their turn: the first holds it. `undo` are the completed
+    steps that a compensation would undo, the latest last.
+    """
 
     tenant_id: str
     execution_id: str
@@ -122,9 +178,13 @@ class ExecutionState(msgspec.Struct, omit_defaults=True):
     steps_started: int = 0
     signals_received: int = 0
     signals: list[PendingSignal] = []
+    scopes_opened: int = 0
     scopes: dict[str, Scope] = {}
     steps: dict[str, Step] = {}
     reopenable: dict[str, Step] = {}
+    locks: dict[str, list[str]] = {}
+    undo: list[Undo] = []
+    compensation: Compensation | None = None
 
     @property
     def is_terminal(self) -> bool:

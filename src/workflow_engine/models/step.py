@@ -39,6 +39,8 @@ class StepCall(msgspec.Struct, frozen=True):
     """The node's evaluated `with`."""
     timeout_s: float | None
     """The node's `timeout`; None leaves it to the handler's default."""
+    heartbeat_s: float | None = None
+    """The node's `heartbeat`: the attempt is lost after so long a silence; None: it may be silent."""
 
 
 class Completed(msgspec.Struct, frozen=True):

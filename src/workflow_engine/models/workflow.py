@@ -19,6 +19,7 @@ from workflow_engine.models.field import (
     WorkflowId,
 )
 from workflow_engine.models.node import Connection, Node
+from workflow_engine.models.test_case import WorkflowTest
 
 _CANONICAL = msgspec.json.Encoder(order="sorted")
 
@@ -61,7 +62,7 @@ class Definition(DefinitionPart):
     callbacks: list[Callback] = []
     start: list[NodeId] | None = Field(default=None, description="Default: every node without incoming connections.")
     budget: Budget | None = None
-    tests: list[dict[str, Json]] = []
+    tests: list[WorkflowTest] = Field(default=[], description="Stubs and expectations; see the page on testing.")
     expose: Expose | None = None
     nodes: list[Node]
     connections: list[Connection] = Field(default=[], description="In the order in which they are looked at.")

@@ -13,7 +13,21 @@ from starlette.routing import Match
 from workflow_engine import __version__
 from workflow_engine.config.settings import Settings
 from workflow_engine.models.errors import InvariantViolated, WorkflowEngineError
-from workflow_engine.routes import docs, events, execution, health, starts, tasks, workflows
+from workflow_engine.routes import (
+    batches,
+    bulk,
+    docs,
+    events,
+    execution,
+    forks,
+    health,
+    migrations,
+    rehearsals,
+    starts,
+    steps,
+    tasks,
+    workflows,
+)
 from workflow_engine.routes.context import Door
 from workflow_engine.routes.observation import METHODS, Observer
 from workflow_engine.routes.openapi import add_schemas
@@ -21,8 +35,23 @@ from workflow_engine.routes.problems import HttpProblem, problem_response, respo
 from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.measures import RequestMeasures
 from workflow_engine.services.metrics import Metrics
+from workflow_engine.services.rehearsal.rehearsals import Rehearsals
 
-ROUTES: Final = (workflows, starts, execution, tasks, events, health, docs)
+ROUTES: Final = (
+    workflows,
+    rehearsals,
+    starts,
+    batches,
+    execution,
+    forks,
+    migrations,
+    bulk,
+    steps,
+    tasks,
+    events,
+    health,
+    docs,
+)
 """The modules whose `router` makes the API, in the order of the OpenAPI document."""
 
 DESCRIPTION: Final = (
@@ -46,6 +75,7 @@ def create_app(services: EngineServices, settings: Settings) -> FastAPI:
     app.state.requests = RequestMeasures()
     app.state.metrics = Metrics(services, app.state.requests)
     app.state.readiness = health.Readiness(services)
+    app.state.rehearsals = Rehearsals(services.workflows)
     app.add_middleware(Observer, measures=app.state.requests)
     for module in ROUTES:
         app.include_router(module.router)

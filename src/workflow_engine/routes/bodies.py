@@ -102,8 +102,13 @@ async def read_document(request: Request, bytes_max: int, *, takes_yaml: bool = 
 async def read_model(request: Request, model: type[BodyType], bytes_max: int) -> tuple[BodyType, bytes]:
     """The body as a model, and its bytes; an absent body is an empty object. 422 names each wrong field."""
     value, data = await read_document(request, bytes_max)
+    return checked({} if value is None else value, model), data
+
+
+def checked(value: Any, model: type[BodyType]) -> BodyType:
+    """A JSON value as a model; raises HttpProblem (422) that names each wrong field."""
     try:
-        return model.model_validate({} if value is None else value), data
+        return model.model_validate(value)
     except ValidationError as error:
         raise HttpProblem(422, "the body is not valid", code="invalid_body", problems=_problems_of(error)) from None
 

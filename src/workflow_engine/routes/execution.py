@@ -6,18 +6,16 @@ from fastapi import APIRouter, Path, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from workflow_engine.models.command import AnyCommand, Cancel, Pause, Resume, Retry, SetVariables, Signal, Terminate
-from workflow_engine.models.problem import Problem
+from workflow_engine.models.command import Cancel, Pause, Resume, Retry, SetVariables, Signal, Terminate
 from workflow_engine.routes.answers import Paging, json_response
 from workflow_engine.routes.bodies import Body, read_document, read_model
-from workflow_engine.routes.context import Caller, CallerOf
+from workflow_engine.routes.context import CallerOf
 from workflow_engine.routes.ids import ExecutionId
 from workflow_engine.routes.openapi import (
     CURSOR,
     EXECUTION_EXAMPLE,
     LABEL_FILTER,
     LIMIT,
-    STEP_EXAMPLE,
     Answer,
     instant_filter,
     json_body,
@@ -27,21 +25,25 @@ from workflow_engine.routes.openapi import (
     parameter,
     text_filter,
 )
-from workflow_engine.routes.problems import HttpProblem, encode_body
+from workflow_engine.routes.problems import HttpProblem
 from workflow_engine.routes.queries import Query
-from workflow_engine.routes.resources import Execution, ExecutionSummary, Explanation, Step
-from workflow_engine.services.execution_resource import execution_resource
+from workflow_engine.routes.resources import Execution, ExecutionSummary, Explanation
+from workflow_engine.routes.steering import (
+    REASON_CHARS_MAX,
+    STEERED,
+    VARIABLE_NAME_CHARS_MAX,
+    give,
+    read,
+    steering,
+)
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 
 STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 FILTERS = ("workflow_id", "status", "label", "since", "until", "limit", "cursor")
-REASON_CHARS_MAX = 1_000
 SIGNAL_NAME_CHARS_MAX = 256
-VARIABLE_NAME_CHARS_MAX = 128
 
 SHOWN = Answer("The execution.", Execution, EXECUTION_EXAMPLE)
-STEERED = Answer("The execution as it is now.", Execution, EXECUTION_EXAMPLE)
 
 
 # --- looking
@@ -95,54 +97,11 @@ async def get_execution(execution_id: ExecutionId, request: Request, caller: Cal
 
 
 @router.get(
-    "/{execution_id}/steps",
-    **operation(
-        "listSteps",
-        "List the steps of an execution",
-        answers={
-            200: Answer(
-                "The steps, in the order of activation.",
-                page_of(Step),
-                {"items": [STEP_EXAMPLE], "next_cursor": None},
-            )
-        },
-        refusals=(404,),
-        parameters=(LIMIT, CURSOR),
-    ),
-)
-async def list_steps(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
-    """Every activation of a node is a step, also each item of a `foreach`. A page may be shorter than `limit` where
-    payloads are large.
-    """
-    query = Query(request, ("limit", "cursor"))
-    paging = Paging(request, caller, f"steps/{execution_id}", query)
-    items, position = await caller.services.steps.page(
-        caller.tenant_id, execution_id, after=paging.read(int) or 0, limit=paging.limit
-    )
-    return paging.response(items, position)
-
-
-@router.get(
-    "/{execution_id}/steps/{step_id}",
-    **operation("getStep", "Show a step", answers={200: Answer("The step.", Step, STEP_EXAMPLE)}, refusals=(404,)),
-)
-async def get_step(
-    execution_id: ExecutionId,
-    step_id: Annotated[str, Path(examples=["policy.1"])],
-    request: Request,
-    caller: CallerOf,
-) -> Response:
-    """A step's id is its path: node and ordinal, an item after a colon."""
-    Query(request, ())
-    return json_response(await caller.services.steps.get(caller.tenant_id, execution_id, step_id))
-
-
-@router.get(
     "/{execution_id}/explain",
     **operation(
         "explainExecution",
         "Explain where an execution stands",
-        answers={200: Answer("What it waits for, what failed, what was not activated.", Explanation)},
+        answers={200: Answer("Why it is where it is, node by node, and what it decided.", Explanation)},
         refusals=(404,),
     ),
 )
@@ -163,7 +122,9 @@ class CancelBody(Body):
     """How to cancel."""
 
     reason: str | None = Field(default=None, min_length=1, max_length=REASON_CHARS_MAX, description="For people.")
-    compensate: bool = Field(default=False, description="Not served yet: must be false.")
+    compensate: bool = Field(
+        default=False, description="Undo what was completed, in reverse order, by the nodes that `compensate` names."
+    )
 
 
 class TerminateBody(Body):
@@ -172,60 +133,47 @@ class TerminateBody(Body):
     reason: str | None = Field(default=None, min_length=1, max_length=REASON_CHARS_MAX, description="For people.")
 
 
-def _steering(operation_id: str, summary: str, model: type[Body], example: Any) -> dict[str, Any]:
-    return operation(
-        operation_id,
-        summary,
-        body=json_body(model, example),
-        answers={200: STEERED},
-        refusals=(404, 409),
-        is_keyed=True,
-    )
-
-
-@router.post("/{execution_id}/pause", **_steering("pauseExecution", "Pause an execution", NoBody, {}))
+@router.post("/{execution_id}/pause", **steering("pauseExecution", "Pause an execution", NoBody, {}))
 async def pause_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
     """Nothing new starts; running steps finish and are recorded."""
-    _, data = await _read(request, caller, NoBody)
-    return await _give(request, caller, execution_id, Pause(), data)
+    _, data = await read(request, caller, NoBody)
+    return await give(request, caller, execution_id, Pause(), data)
 
 
-@router.post("/{execution_id}/resume", **_steering("resumeExecution", "Resume a paused execution", NoBody, {}))
+@router.post("/{execution_id}/resume", **steering("resumeExecution", "Resume a paused execution", NoBody, {}))
 async def resume_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
     """Go on after `pause`. An execution that only waits goes on by itself: 409."""
-    _, data = await _read(request, caller, NoBody)
-    return await _give(request, caller, execution_id, Resume(), data)
+    _, data = await read(request, caller, NoBody)
+    return await give(request, caller, execution_id, Resume(), data)
 
 
 @router.post(
     "/{execution_id}/cancel",
-    **_steering("cancelExecution", "Cancel an execution", CancelBody, {"reason": "the order was withdrawn"}),
+    **steering("cancelExecution", "Cancel an execution", CancelBody, {"reason": "the order was withdrawn"}),
 )
 async def cancel_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
-    """Withdraw everything; running calls are cancelled."""
-    body, data = await _read(request, caller, CancelBody)
-    if body.compensate:
-        message = "compensation comes in a later release; leave it out for now"
-        problem = Problem(severity="error", code="not_supported_yet", path="/compensate", message=message)
-        raise HttpProblem(422, f"/compensate: {message}", code="not_supported_yet", problems=[problem])
-    return await _give(request, caller, execution_id, Cancel(body.reason or "cancelled"), data)
+    """Withdraw everything; running calls are cancelled. With `compensate` what was completed is undone then, and the
+    execution is `cancelled` once that is over.
+    """
+    body, data = await read(request, caller, CancelBody)
+    return await give(request, caller, execution_id, Cancel(body.reason or "cancelled", body.compensate), data)
 
 
 @router.post(
     "/{execution_id}/terminate",
-    **_steering("terminateExecution", "Terminate an execution", TerminateBody, {"reason": "it spins"}),
+    **steering("terminateExecution", "Terminate an execution", TerminateBody, {"reason": "it spins"}),
 )
 async def terminate_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
     """Stop at once, without compensation; the status is `cancelled`."""
-    body, data = await _read(request, caller, TerminateBody)
-    return await _give(request, caller, execution_id, Terminate(body.reason or "terminated"), data)
+    body, data = await read(request, caller, TerminateBody)
+    return await give(request, caller, execution_id, Terminate(body.reason or "terminated"), data)
 
 
-@router.post("/{execution_id}/retry", **_steering("retryExecution", "Retry a failed execution", NoBody, {}))
+@router.post("/{execution_id}/retry", **steering("retryExecution", "Retry a failed execution", NoBody, {}))
 async def retry_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
     """Go on at the failed steps, which begin anew. Variables may be patched first."""
-    _, data = await _read(request, caller, NoBody)
-    return await _give(request, caller, execution_id, Retry(), data)
+    _, data = await read(request, caller, NoBody)
+    return await give(request, caller, execution_id, Retry(), data)
 
 
 # --- messages
@@ -262,7 +210,7 @@ async def send_signal(
         )
     body, data = await read_model(request, SignalBody, caller.door.settings.body_max_bytes)
     payload = caller.services.executions.checked(body.payload, "payload")
-    return await _give(request, caller, execution_id, Signal(name, payload), data, status=202)
+    return await give(request, caller, execution_id, Signal(name, payload), data, status=202)
 
 
 @router.patch(
@@ -288,23 +236,4 @@ async def set_variables(execution_id: ExecutionId, request: Request, caller: Cal
                 422, f"a variable's name has 1 to {VARIABLE_NAME_CHARS_MAX} characters", code="invalid_body"
             )
     checked = {name: caller.services.executions.checked(value, f"variable {name}") for name, value in changed.items()}
-    return await _give(request, caller, execution_id, SetVariables(checked), data)
-
-
-async def _read(request: Request, caller: Caller, model: type[Any]) -> tuple[Any, bytes]:
-    Query(request, ())
-    return await read_model(request, model, caller.door.settings.body_max_bytes)
-
-
-async def _give(
-    request: Request, caller: Caller, execution_id: str, command: AnyCommand, data: bytes, *, status: int = 200
-) -> Response:
-    """Give a command once, however often it is sent; the answer is the execution."""
-    key = caller.door.idempotency.key_of(request, caller.tenant_id, data)
-    receipt = key.receipt(lambda row, state: (status, encode_body(execution_resource(row, state)))) if key else None
-
-    async def act() -> Response:
-        executions = caller.services.executions
-        return json_response(await executions.give(caller.tenant_id, execution_id, command, receipt), status)
-
-    return await caller.door.idempotency.answer(key, act)
+    return await give(request, caller, execution_id, SetVariables(checked), data)

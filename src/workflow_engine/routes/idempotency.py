@@ -7,6 +7,7 @@ While a request is under way a second one with its key is told so.
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Final
 
 import msgspec
@@ -23,6 +24,9 @@ REPLAYED: Final = {"Idempotency-Replayed": "true"}
 _decode = msgspec.json.Decoder().decode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+UNFINISHED: Final = 102
+"""The status under which a request of many commits is kept until it is answered. Sent again it goes on."""
 
 Identity = tuple[str, str, str]
 """Tenant, route and key."""
@@ -45,6 +49,12 @@ class RequestKey:
     def receipt(self, render: Callable[..., tuple[int, bytes]]) -> Receipt:
         """The receipt to commit with the request's command; `render(row, state)` gives status and body."""
         return Receipt(self.route, self.key, self.body_hash, render)
+
+    def part(self, name: str) -> "RequestKey":
+        """The key of one of the commits that the request makes. No request can have it: headers hold no blanks."""
+        part = copy(self)
+        part.key = f"{self.key} {name}"
+        return part
 
     def row(self, status: int, answer: bytes) -> IdempotencyRow:
         """The receipt of an answer that is known already."""
@@ -81,8 +91,17 @@ class Idempotency:
             raise HttpProblem(422, "Idempotency-Key must be 1 to 255 visible ASCII characters", code="invalid_key")
         return RequestKey(tenant_id, f"{request.method} {request.url.path}", key, _canonical(request, body))
 
-    async def answer(self, key: RequestKey | None, act: Callable[[], Awaitable[Response]]) -> Response:
+    async def answer(
+        self,
+        key: RequestKey | None,
+        act: Callable[[], Awaitable[Response]],
+        *,
+        again: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> Response:
         """Act, unless a request with this key was answered before: then its answer, marked as a replay.
+
+        Args:
+            again: gives the answer where only that it was done is kept, since the process ended before it was made.
 
         Raises:
             HttpProblem: 422 the key was used with another body; 409 its first request is under way.
@@ -93,10 +112,10 @@ class Idempotency:
             raise HttpProblem(409, "a request with this Idempotency-Key is under way", code="in_progress")
         self._in_progress.add(key.identity)
         try:
-            replay = await self._replay(key)
+            replay = await self._replay(key, again)
             return replay if replay is not None else await act()
         except AlreadyExists:
-            replay = await self._replay(key)
+            replay = await self._replay(key, again)
             if replay is None:
                 raise
             return replay
@@ -108,10 +127,18 @@ class Idempotency:
         if key is not None:
             await self._store.update_receipt(key.tenant_id, key.row(status, answer))
 
-    async def _replay(self, key: RequestKey) -> Response | None:
+    async def begun(self, key: RequestKey | None) -> bytes | None:
+        """What a request that was begun before, and not finished, keeps under its key."""
+        found = await self._store.receipt(*key.identity) if key is not None else None
+        return found.answer if found is not None and found.status == UNFINISHED else None
+
+    async def _replay(self, key: RequestKey, again: Callable[[], Awaitable[bytes]] | None) -> Response | None:
         found = await self._store.receipt(*key.identity)
         if found is None:
             return None
         if found.body_hash != key.body_hash:
             raise HttpProblem(422, "this Idempotency-Key was used with another body", code="key_reused")
-        return Response(found.answer, status_code=found.status, media_type="application/json", headers=REPLAYED)
+        if found.status == UNFINISHED:
+            return None
+        answer = found.answer or (await again() if again is not None else b"")
+        return Response(answer, status_code=found.status, media_type="application/json", headers=REPLAYED)

@@ -123,6 +123,16 @@ STEP_EXAMPLE: Final = {
     "started_at": "2026-01-02T03:04:05.678901Z",
     "finished_at": "2026-01-02T03:04:05.678901Z",
 }
+EACH_STEP_EXAMPLE: Final = {
+    **STEP_EXAMPLE,
+    "step_id": "each.1",
+    "node_id": "each",
+    "type": "function",
+    "status": "processing",
+    "input": {"items": [1, 2, 3, 4, 5]},
+    "output": None,
+    "finished_at": None,
+}
 
 
 MODELS: Final[set[type[BaseModel]]] = set()

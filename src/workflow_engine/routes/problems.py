@@ -88,6 +88,23 @@ def status_of(error: WorkflowEngineError) -> int:
     return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
 
 
+def problem_document(
+    instance: str, status: int, detail: str, *, code: str, problems: Sequence[Problem] = ()
+) -> dict[str, Any]:
+    """A problem document. `type` is a URN with the stable code."""
+    document: dict[str, Any] = {
+        "type": f"urn:workflow-engine:problem:{code}",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "code": code,
+    }
+    if problems:
+        document["problems"] = [problem.to_dict() for problem in problems]
+    return document
+
+
 def problem_response(
     request: Request,
     status: int,
@@ -97,17 +114,8 @@ def problem_response(
     problems: Sequence[Problem] = (),
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """A problem document. `type` is a URN with the stable code; `instance` is the request's path."""
-    body: dict[str, Any] = {
-        "type": f"urn:workflow-engine:problem:{code}",
-        "title": TITLES.get(status, "Error"),
-        "status": status,
-        "detail": detail,
-        "instance": request.scope.get("path", ""),
-        "code": code,
-    }
-    if problems:
-        body["problems"] = [problem.to_dict() for problem in problems]
+    """An answer with a problem document; `instance` is the request's path."""
+    body = problem_document(request.scope.get("path", ""), status, detail, code=code, problems=problems)
     if status == 503:
         headers = {"Retry-After": str(RETRY_AFTER_S), **(headers or {})}
     return Response(encode_body(body), status_code=status, media_type=MEDIA_TYPE, headers=headers)
@@ -146,8 +154,13 @@ def _without_surrogates(value: Any) -> Any:
     return value
 
 
+def refusal_of(error: WorkflowEngineError) -> HttpProblem:
+    """An error from a service as the refusal that a client sees."""
+    code = error.data.get("code", error.code) if error.data else error.code
+    return HttpProblem(status_of(error), error.message, code=code, problems=getattr(error, "problems", ()))
+
+
 def response_of(request: Request, error: WorkflowEngineError) -> Response:
     """The problem document of an error from a service."""
-    problems = getattr(error, "problems", ())
-    code = error.data.get("code", error.code) if error.data else error.code
-    return problem_response(request, status_of(error), error.message, code=code, problems=problems)
+    refusal = refusal_of(error)
+    return problem_response(request, refusal.status, refusal.detail, code=refusal.code, problems=refusal.problems)

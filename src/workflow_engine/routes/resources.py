@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 Scalars = dict[str, str | int | float | bool | None]
 Instant = str
@@ -11,7 +11,8 @@ Instant = str
 class Resource(BaseModel):
     """The base of all."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Built when the OpenAPI document is asked for, not at the start of the process.
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class ProblemEntry(Resource):
@@ -116,6 +117,62 @@ class Step(Resource):
     output_omitted: str | None = Field(default=None, description="Why a list of results is left out.")
 
 
+class MigratedStep(Resource):
+    """What an active step would be in another version."""
+
+    step_id: str
+    from_: str = Field(alias="from", description="Its node.")
+    to: str | None = Field(description="Its node there; null: there is none.")
+
+
+class MigrationRehearsal(Resource):
+    """What a migration would come to."""
+
+    possible: bool
+    problems: list[ProblemEntry] = Field(description="Everything that has no place in the version.")
+    steps: list[MigratedStep]
+
+
+class Migration(RootModel[Execution | MigrationRehearsal]):
+    """An execution that was migrated or, of a dry run, what would happen."""
+
+
+class RefusedExecution(Resource):
+    """An execution that did not take an action."""
+
+    execution_id: str
+    code: str = Field(description="Stable; as the single call's would be.")
+    detail: str
+
+
+class BulkResult(Resource):
+    """What became of an action for many executions."""
+
+    matched: int = Field(description="Executions that this request was about.")
+    succeeded: int = Field(description="Those that have taken the action.")
+    failed: list[RefusedExecution] = Field(description="Those that have not, and why.")
+    execution_ids: list[str] | None = Field(description="Of a dry run: the executions that it was about.")
+    next_cursor: str | None = Field(description="Leads on to those beyond `limit`.")
+
+
+class BatchItem(Resource):
+    """What became of one start of a batch."""
+
+    index: int = Field(description="Its place in the request, from 0.")
+    status: int = Field(description="What a start alone would have been answered: 202 accepted, else a refusal.")
+    execution_id: str | None = Field(default=None, description="Of an accepted one; of a refused one the id it gave.")
+    execution: ExecutionSummary | None = Field(default=None, description="Of an accepted one.")
+    problem: ProblemDocument | None = Field(default=None, description="Of a refused one.")
+
+
+class BatchResult(Resource):
+    """What became of the starts of a batch."""
+
+    items: list[BatchItem] = Field(description="In the order of the request.")
+    accepted: int
+    refused: int
+
+
 class HumanTask(Resource):
     """What a person is asked."""
 
@@ -135,31 +192,74 @@ class HumanTask(Resource):
     completed_by: str | None
 
 
-class Waiting(Resource):
-    """A step that is active."""
+class Cause(Resource):
+    """One reason why a node is where it is; what else belongs to its kind stands beside these fields."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: Literal[
+        "connection",
+        "lock",
+        "limit",
+        "signal",
+        "human",
+        "condition",
+        "timer",
+        "lease",
+        "child",
+        "join",
+        "retry",
+        "operator",
+        "error",
+        "withdrawn",
+    ]
+    sentence: str
+    node_id: str | None = Field(description="The node that the cause is about.")
+    step_id: str | None
+    who_can_unblock: str | None
+    how: str | None = Field(description="The call of this API that does it, or that leads on.")
+
+
+class ExplainedNode(Resource):
+    """A node that waits, failed, was withdrawn or was not activated."""
+
+    node_id: str
+    step_id: str | None = Field(description="Null: no step of it is active.")
+    scope: str = Field(description="What the ids of the scope's steps begin with; empty for the outermost scope.")
+    status: Literal["pending", "processing", "waiting", "failed", "cancelled", "skipped"]
+    since: Instant | None = Field(description="When the step began.")
+    timeout_at: Instant | None
+    sentence: str
+    causes: list[Cause]
+
+
+class ExpressionValue(Resource):
+    """What a part of a condition gave."""
+
+    expression: str
+    value: Any
+
+
+class DecidedConnection(Resource):
+    """A connection that was looked at."""
+
+    to: str
+    when: str | None = Field(description="The condition, or `otherwise`; null: it always holds.")
+    result: bool
+    values: list[ExpressionValue] | None = Field(
+        description="Of every sub-expression, the whole one first. Null: it has no condition, or lies too far back."
+    )
+
+
+class ExplainedDecision(Resource):
+    """The latest decision of a node."""
 
     step_id: str
     node_id: str
-    kind: str
-    name: str | None
-    until: Instant | None
-    sentence: str
-
-
-class FailedStep(Resource):
-    """A step that failed."""
-
-    step_id: str | None
-    node_id: str
-    error: ErrorValue
-    sentence: str
-
-
-class Untouched(Resource):
-    """A node that was not activated."""
-
-    node_id: str
-    sentence: str
+    sequence: int = Field(description="Of the event that tells of it.")
+    at: Instant
+    taken: list[str] = Field(description="The targets that got a token.")
+    connections: list[DecidedConnection]
 
 
 class Explanation(Resource):
@@ -169,6 +269,6 @@ class Explanation(Resource):
     status: Status
     reason: Reason | None
     summary: str
-    waiting: list[Waiting]
-    failed: list[FailedStep]
-    not_activated: list[Untouched]
+    nodes: list[ExplainedNode] = Field(description="At most 100, at most 20 of one node, the most urgent first.")
+    total: int = Field(description="How many there are in all.")
+    decisions: list[ExplainedDecision] = Field(description="The latest of each of at most 20 nodes, the latest first.")

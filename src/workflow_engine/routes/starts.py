@@ -94,7 +94,7 @@ async def start_execution(workflow_id: WorkflowId, request: Request, caller: Cal
             metadata=body.metadata,
             labels=body.labels,
             priority=body.priority,
-            delay_s=_delay_s(body),
+            delay_s=delay_s_of(body),
             wait_s=wait_s,
             receipt=_receipt(key),
         )
@@ -115,7 +115,8 @@ def _receipt(key: RequestKey | None) -> Receipt | None:
     return key.receipt(lambda row, state: (202, encode_body(execution_resource(row, state))))
 
 
-def _delay_s(body: StartBody) -> float:
+def delay_s_of(body: StartBody) -> float:
+    """Seconds until the start; raises HttpProblem (422) for no duration, and for callbacks."""
     if body.callbacks:
         raise _refused("/callbacks", "not_supported_yet", "callbacks come in a later release; leave them out for now")
     try:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from workflow_engine.models.limits import Limits
+from workflow_engine.services.bulk import Bulk
 from workflow_engine.services.executions import Executions
+from workflow_engine.services.forks import Forks
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.migrations import Migrations
 from workflow_engine.services.people_tasks import PeopleTasks
 from workflow_engine.services.retention import Retention
 from workflow_engine.services.steps_view import StepsView
@@ -21,6 +24,9 @@ class EngineServices:
     workflows: WorkflowManager
     executor: WorkflowExecutor
     executions: Executions
+    forks: Forks
+    migrations: Migrations
+    bulk: Bulk
     steps: StepsView
     people_tasks: PeopleTasks
     live: LiveEvents

@@ -11,15 +11,19 @@ import msgspec
 
 from workflow_engine.models.event import (
     AnyFact,
+    CompensationStarted,
     CustomEmitted,
     DecisionMade,
     ExecutionCancelled,
     ExecutionCompleted,
     ExecutionCreated,
     ExecutionFailed,
+    ExecutionForked,
+    ExecutionMigrated,
     ExecutionPaused,
     ExecutionResumed,
     ExecutionStarted,
+    ItemsAdded,
     ProgressMade,
     SignalReceived,
     StepCancelled,
@@ -122,6 +126,9 @@ class EventRenderer:
             if isinstance(fact, ExecutionCreated):
                 self.input = fact.input
                 self.metadata = fact.metadata
+            elif isinstance(fact, ExecutionForked):
+                self.input = fact.state.get("input")
+                self.metadata = fact.state.get("metadata", {})
             elif isinstance(fact, ProgressMade):
                 self.progress = fact.percent
             elif isinstance(fact, ExecutionCompleted):
@@ -139,7 +146,7 @@ class EventRenderer:
 
     def _envelope(self, fact: AnyFact, sequence: int, timestamp: str) -> dict[str, Any]:
         name, data = _RENDERERS[type(fact)](fact)
-        if isinstance(fact, ExecutionStarted):
+        if isinstance(fact, ExecutionStarted | ExecutionForked):
             data["input"] = self.input
         step_id = getattr(fact, "step", None)
         return {
@@ -166,15 +173,26 @@ def _started(fact: ExecutionStarted) -> Rendered:
     return "workflow_started", {"version": fact.version}
 
 
+def _forked(fact: ExecutionForked) -> Rendered:
+    origin = {"execution_id": fact.origin_id, "sequence": fact.origin_sequence}
+    return "workflow_started", {"version": fact.version, "forked_from": origin}
+
+
+def _migrated(fact: ExecutionMigrated) -> Rendered:
+    return "workflow_migrated", {"from": fact.from_version, "to": fact.version}
+
+
 def _step_started(fact: StepStarted | StepReopened) -> Rendered:
     data: dict[str, Any] = {"attempt": 1}
     if fact.waiting_for is not None:
         data["waiting_for"] = fact.waiting_for
+    if isinstance(fact, StepStarted) and fact.undoes is not None:
+        data["compensates"] = fact.undoes
     return "workflow_step_started", data
 
 
 def _step_completed(fact: StepCompleted) -> Rendered:
-    return "workflow_step_completed", {
+    return "workflow_step_skipped" if fact.is_skipped else "workflow_step_completed", {
         "output": fact.output,
         "attempt": fact.attempt,
         "duration_ms": fact.duration_ms,
@@ -198,12 +216,16 @@ def _decision(fact: DecisionMade) -> Rendered:
     return "workflow_decision_point", {"connections": fact.connections, "taken": fact.taken, "next_node": next_node}
 
 
+def _items(fact: ItemsAdded) -> Rendered:
+    return "workflow_items_added", {"items": fact.items}
+
+
 def _signal(fact: SignalReceived) -> Rendered:
     return "workflow_signal_received", {"name": fact.name, "payload": fact.payload}
 
 
 def _variables(fact: VariablesChanged) -> Rendered:
-    return "workflow_variables_changed", {"changed": fact.changed}
+    return "workflow_variables_changed", {"changed": fact.changed} | ({"scope": fact.scope} if fact.scope else {})
 
 
 def _custom(fact: CustomEmitted) -> Rendered:
@@ -216,6 +238,10 @@ def _paused(fact: ExecutionPaused) -> Rendered:
 
 def _resumed(fact: ExecutionResumed) -> Rendered:
     return "workflow_resumed", {}
+
+
+def _compensating(fact: CompensationStarted) -> Rendered:
+    return "workflow_compensating", {"steps": fact.steps, "error": fact.error, "reason": fact.reason}
 
 
 def _completed(fact: ExecutionCompleted) -> Rendered:
@@ -232,6 +258,8 @@ def _cancelled(fact: ExecutionCancelled) -> Rendered:
 
 _RENDERERS: dict[type, Callable[[Any], Rendered]] = {
     ExecutionStarted: _started,
+    ExecutionForked: _forked,
+    ExecutionMigrated: _migrated,
     StepStarted: _step_started,
     StepReopened: _step_started,
     StepCompleted: _step_completed,
@@ -239,11 +267,13 @@ _RENDERERS: dict[type, Callable[[Any], Rendered]] = {
     StepRetrying: _step_retrying,
     StepCancelled: _step_cancelled,
     DecisionMade: _decision,
+    ItemsAdded: _items,
     SignalReceived: _signal,
     VariablesChanged: _variables,
     CustomEmitted: _custom,
     ExecutionPaused: _paused,
     ExecutionResumed: _resumed,
+    CompensationStarted: _compensating,
     ExecutionCompleted: _completed,
     ExecutionFailed: _failed,
     ExecutionCancelled: _cancelled,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from workflow_engine.models.execution import ExecutionState
 from workflow_engine.models.instant import rfc3339
 from workflow_engine.store import ExecutionRow
@@ -22,7 +24,7 @@ def execution_resource(row: ExecutionRow, state: ExecutionState) -> dict[str, An
     return {
         "execution_id": row.execution_id,
         "workflow_id": row.workflow_id,
-        "version": row.version,
+        "version": state.version,
         "status": state.status,
         "reason": state.reason,
         "input": state.input,
@@ -39,6 +41,21 @@ def execution_resource(row: ExecutionRow, state: ExecutionState) -> dict[str, An
         "started_at": shown_instant(state.started_at),
         "finished_at": shown_instant(state.finished_at),
     }
+
+
+def new_execution_summary(row: ExecutionRow, state: ExecutionState) -> dict[str, Any]:
+    """An execution in a list, as it stands after a transition that its row does not tell of yet."""
+    return execution_summary(
+        msgspec.structs.replace(
+            row,
+            status=state.status,
+            reason=state.reason,
+            progress=state.progress,
+            sequence=state.sequence,
+            started_at=state.started_at,
+            finished_at=state.finished_at,
+        )
+    )
 
 
 def execution_summary(row: ExecutionRow) -> dict[str, Any]:

@@ -1,28 +1,25 @@
 """What can be done with executions, whoever asks: start, look, steer, follow, wait for the end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
-from uuid_utils import uuid7
 
-from workflow_engine.models.command import Answer, AnyCommand, SetVariables, Signal, Start
-from workflow_engine.models.errors import CommandRejected, LimitExceeded
+from workflow_engine.models.command import Answer, AnyCommand, SetVariables, Signal
+from workflow_engine.models.errors import CommandRejected, WorkflowEngineError
 from workflow_engine.models.execution import TERMINAL, ExecutionState
-from workflow_engine.models.json_value import JsonInvalid, check_json, decode_json
-from workflow_engine.models.limits import Limits
-from workflow_engine.services.attributes import check_attributes
 from workflow_engine.services.endings import Ending, Endings
 from workflow_engine.services.event_stream import StreamEvent
-from workflow_engine.services.execution_resource import execution_resource, execution_summary
-from workflow_engine.services.explanation import explanation
+from workflow_engine.services.execution_resource import execution_resource, execution_summary, new_execution_summary
+from workflow_engine.services.explanation import explain
 from workflow_engine.services.input_schema import check_form
 from workflow_engine.services.live_events import LiveEvents
+from workflow_engine.services.starts import PreparedStart, Starts, Wanted
 from workflow_engine.services.state_manager import StateManager
-from workflow_engine.services.workflow_executor import Receipt, WorkflowExecutor
-from workflow_engine.services.workflow_manager import Published, WorkflowManager
-from workflow_engine.store import ExecutionRow, Store
+from workflow_engine.services.workflow_executor import GroupReceipt, Receipt, WorkflowExecutor
+from workflow_engine.services.workflow_manager import WorkflowManager
+from workflow_engine.store import Store
 
 
 class Executions:
@@ -33,18 +30,18 @@ class Executions:
         store: Store,
         workflows: WorkflowManager,
         states: StateManager,
+        starts: Starts,
         executor: WorkflowExecutor,
         live: LiveEvents,
         endings: Endings,
-        limits: Limits,
     ) -> None:
         self._store = store
         self._workflows = workflows
         self._states = states
+        self._starts = starts
         self._executor = executor
         self._live = live
         self._endings = endings
-        self._limits = limits
 
     async def start(
         self,
@@ -74,55 +71,52 @@ class Executions:
             AlreadyExists: the execution id is taken, or the key was used. LimitExceeded: a value is too large.
             StoreUnavailable.
         """
-        published = await self._workflows.startable(tenant_id, workflow_id, version)
-        value = self.checked(input, "input")
-        await published.input_schema.check(value)
-        row = self._new_row(tenant_id, published, execution_id, metadata or {}, labels or {}, priority)
-        command = Start(
+        row, graph, command = await self._starts.prepare(
+            tenant_id,
             workflow_id,
-            published.version,
-            value,
-            {name: self.checked(value, f"variable {name}") for name, value in (variables or {}).items()},
-            row.metadata,
-            priority,
-            delay_s,
+            input,
+            version=version,
+            execution_id=execution_id,
+            variables=variables,
+            metadata=metadata,
+            labels=labels,
+            priority=priority,
+            delay_s=delay_s,
         )
         if wait_s <= 0:
-            return await self._executor.start(row, published.graph, command, execution_resource, receipt)
+            return await self._executor.start(row, graph, command, execution_resource, receipt)
         with self._endings.expect((tenant_id, row.execution_id)) as ending:
-            await self._executor.start(row, published.graph, command, execution_resource, receipt)
+            await self._executor.start(row, graph, command, execution_resource, receipt)
             ended = await _within(ending, wait_s)
         return ended or await self.get(tenant_id, row.execution_id)
 
-    def _new_row(
-        self,
-        tenant_id: str,
-        published: Published,
-        execution_id: str | None,
-        metadata: dict[str, Any],
-        labels: dict[str, Any],
-        priority: int,
-    ) -> ExecutionRow:
-        labels = {**published.definition.labels, **labels}
-        check_attributes(labels, metadata, execution_id)
-        return ExecutionRow(
-            tenant_id=tenant_id,
-            execution_id=execution_id or str(uuid7()),
-            workflow_id=published.workflow_id,
-            version=published.version,
-            priority=priority,
-            created_at=self._store.now(),
-            labels=self.checked(labels, "labels"),
-            metadata=self.checked(metadata, "metadata"),
-        )
+    async def start_all(
+        self, tenant_id: str, workflow_id: str, wanted: Sequence[Wanted], receipt: GroupReceipt | None = None
+    ) -> list[dict[str, Any] | WorkflowEngineError]:
+        """Start many executions of one workflow in one commit; gives of each its line of a list, or why it was refused.
+
+        Args:
+            receipt: the answer to keep under the request's `Idempotency-Key`, if any is started.
+
+        Raises:
+            NotFound: no such workflow. Conflict: it is archived. AlreadyExists: the key was used. StoreUnavailable.
+        """
+        prepared = await self._starts.prepare_all(tenant_id, workflow_id, wanted)
+        fit = [one for one in prepared if isinstance(one, PreparedStart)]
+
+        def placed(results: Sequence[Any]) -> list[Any]:
+            """In the order of the request, with those that were refused before."""
+            left = iter(results)
+            return [next(left) if isinstance(one, PreparedStart) else one for one in prepared]
+
+        if receipt is not None:
+            render = receipt.render
+            receipt = receipt._replace(render=lambda results: render(placed(results)))
+        return placed(await self._executor.start_all(fit, new_execution_summary, receipt))
 
     def checked(self, value: Any, name: str) -> Any:
         """A copy of a value from outside, sharing nothing with the caller's; raises LimitExceeded beyond the limits."""
-        try:
-            return decode_json(check_json(value, bytes_max=self._limits.payload_bytes_max))
-        except JsonInvalid as error:
-            code = "payload_too_large" if error.code == "too_large" else error.code
-            raise LimitExceeded(f"the {name} can't be taken: {error}", code=code) from None
+        return self._starts.checked(value, name)
 
     async def get(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
         """An execution as the API shows it; raises NotFound."""
@@ -130,9 +124,7 @@ class Executions:
 
     async def explain(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
         """Why an execution is where it is; raises NotFound."""
-        row, state = await self._states.state(tenant_id, execution_id)
-        published = await self._workflows.version(tenant_id, row.workflow_id, row.version)
-        return explanation(state, published.graph)
+        return await explain(self._store, self._workflows, self._states, tenant_id, execution_id)
 
     async def page(
         self, tenant_id: str, *, before: tuple[int, str] | None, limit: int, **chosen: Any

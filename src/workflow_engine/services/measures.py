@@ -52,6 +52,14 @@ class TimerMeasures:
         """How late a timer fired."""
 
 
+class LimitMeasures:
+    """What the slots of limits count."""
+
+    def __init__(self) -> None:
+        self.wait_seconds = Histogram()
+        """From asking for a slot to its grant."""
+
+
 class RequestMeasures:
     """What the HTTP door counts."""
 

@@ -60,6 +60,8 @@ class _EngineCollector(Collector):
         yield _histogram("commit_wait_seconds", "From a transition's decision to its durability.", wait)
         lag = timers.measures.lag_seconds
         yield _histogram("timer_lag_seconds", "How late timers fired.", lag)
+        slots = executor.slots.measures.wait_seconds
+        yield _histogram("limit_wait_seconds", "How long a step waited for a slot of its limit.", slots)
         yield _gauge("timers_armed", "Timers due within the next minute.", timers.armed)
         yield _counter("executions_removed", "Executions deleted by retention.", self._services.retention.removed)
 

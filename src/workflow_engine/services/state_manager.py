@@ -10,15 +10,25 @@ import msgspec
 from workflow_engine.engine.apply import apply_transition
 from workflow_engine.engine.decide import Decision
 from workflow_engine.engine.working import Working
+from workflow_engine.models.command import Cancel
 from workflow_engine.models.duration import DurationInvalid, TimestampInvalid, parse_duration, parse_timestamp
-from workflow_engine.models.effect import CloseTask, OpenTask
-from workflow_engine.models.event import decode_facts, encode_facts
+from workflow_engine.models.effect import AskSlot, CloseTask, Dispatch, FreeSlot, OpenTask, Withdraw
+from workflow_engine.models.event import (
+    AnyFact,
+    StepCancelled,
+    StepCompleted,
+    StepFailed,
+    StepRetrying,
+    decode_facts,
+    encode_facts,
+)
 from workflow_engine.models.execution import ExecutionState, Step, decode_state, encode_state
 from workflow_engine.models.instant import MICROSECONDS, rfc3339
 from workflow_engine.models.json_value import encode_json
 from workflow_engine.models.limits import Limits
+from workflow_engine.services.inbox import encode_news, news_for_parent
 from workflow_engine.services.workflow_manager import WorkflowManager
-from workflow_engine.store import ExecutionRow, Store, Summary, TaskRow, TransitionWrite
+from workflow_engine.store import ExecutionRow, NewsRow, SlotRow, Store, Summary, TaskRow, TransitionWrite
 
 SNAPSHOT_LOG_BYTES_MIN = 64 * 1024
 """Shorter logs fold faster than a snapshot is written."""
@@ -42,6 +52,8 @@ class Held(msgspec.Struct):
     log_bytes: int = 0
     """Bytes of log since the last snapshot."""
     snapshot_bytes: int = 0
+    children: dict[str, str] = {}
+    """The ids of the executions that active `workflow` steps wait for, by step."""
 
 
 def summary_of(state: ExecutionState) -> Summary:
@@ -74,8 +86,16 @@ class Names:
         return f"engine-{self._digest(b'worker', 4).hex()}"
 
     def task_id(self, tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
-        """The id of a step's task, a UUID in version 4 form: one per activation, new after an operator's retry."""
-        digest = bytearray(self._digest(b"task", 16, tenant_id, execution_id, step_id, str(generation)))
+        """The id of a step's task: one per activation, new after an operator's retry."""
+        return self._uuid(b"task", tenant_id, execution_id, step_id, str(generation))
+
+    def child_id(self, tenant_id: str, execution_id: str, step_id: str, generation: int, attempt: int) -> str:
+        """The id of the execution that an attempt of a `workflow` step calls for."""
+        return self._uuid(b"child", tenant_id, execution_id, step_id, str(generation), str(attempt))
+
+    def _uuid(self, purpose: bytes, *parts: str) -> str:
+        """A UUID in version 4 form."""
+        digest = bytearray(self._digest(purpose, 16, *parts))
         digest[6] = digest[6] & 0x0F | 0x40
         digest[8] = digest[8] & 0x3F | 0x80
         return str(UUID(bytes=bytes(digest)))
@@ -104,7 +124,8 @@ class StateManager:
         """An execution as the store has it, to work on; raises NotFound."""
         row, snapshot, log = await self._store.load(tenant_id, execution_id)
         state = fold(row, snapshot, log)
-        published = await self._workflows.version(tenant_id, row.workflow_id, row.version)
+        # The state's version: a migration may be in the log that the row was read with, or not yet in the row.
+        published = await self._workflows.version(tenant_id, row.workflow_id, state.version)
         working = Working(published.graph, state, self._limits)
         return Held(
             working,
@@ -113,6 +134,7 @@ class StateManager:
             timer_at=working.next_due_at(),
             log_bytes=sum(len(entry.events) for entry in log),
             snapshot_bytes=len(snapshot[1]) if snapshot is not None else 0,
+            children=self._children_of(working),
         )
 
     def new(self, row: ExecutionRow, graph: Any) -> Held:
@@ -139,14 +161,72 @@ class StateManager:
         )
         if state.number == 1:
             write.created = held.row
-        summary = summary_of(state)
-        if (summary.status, summary.reason) != (held.summary.status, held.summary.reason):
-            write.summary = held.summary = summary
+        elif state.version != held.row.version:
+            write.version = state.version
+            held.row = msgspec.structs.replace(held.row, version=state.version)
+        self._add_summary(held, write)
         self._add_tasks(held, decision, write)
+        self._add_slots(state, decision, write)
+        self._add_cancellations(held, decision, write)
         if held.log_bytes > max(SNAPSHOT_LOG_BYTES_MIN, held.snapshot_bytes):
             write.snapshot = encode_state(state)
             held.log_bytes, held.snapshot_bytes = 0, len(write.snapshot)
         return write
+
+    def _add_summary(self, held: Held, write: TransitionWrite) -> None:
+        before, summary = held.summary, summary_of(held.working.state)
+        if summary == msgspec.structs.replace(before, progress=summary.progress):
+            return  # lists are not kept up to date with progress alone
+        write.summary = held.summary = summary
+        command = news_for_parent(held.row, before, held.working.state)
+        if command is not None and held.row.parent_execution_id is not None:
+            _add_news(write, held.row.parent_execution_id, encode_news(command))
+
+    def _add_slots(self, state: ExecutionState, decision: Decision, write: TransitionWrite) -> None:
+        asked: dict[str, SlotRow] = {}
+        for effect in decision.effects:
+            if isinstance(effect, FreeSlot):
+                asked.pop(effect.step, None)
+                write.slots_freed.append((effect.step, effect.key))
+            elif isinstance(effect, AskSlot) and is_waiting_for_slot(state, effect):
+                asked[effect.step] = SlotRow(
+                    effect.step, effect.key, effect.attempt, effect.generation, effect.concurrency
+                )
+        write.slots_asked.extend(asked.values())
+
+    def _add_cancellations(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
+        """Tell the children of steps that were withdrawn, and follow who has which child."""
+        children = held.children
+        if children:
+            for effect in decision.effects:
+                child_id = children.pop(effect.step, None) if isinstance(effect, Withdraw) else None
+                if child_id is not None:
+                    _add_news(write, child_id, encode_news(Cancel("the execution that called it waits for it no more")))
+            _forget_ended(children, decision.facts)
+        for effect in decision.effects:
+            step = held.working.state.steps.get(effect.step) if isinstance(effect, Dispatch) else None
+            if step is not None and self._awaits_child(held.working, step):
+                children[step.step_id] = self._child_id(held.working.state, step)
+
+    def _children_of(self, working: Working) -> dict[str, str]:
+        return {
+            step.step_id: self._child_id(working.state, step)
+            for step in working.state.steps.values()
+            if self._awaits_child(working, step)
+        }
+
+    def _child_id(self, state: ExecutionState, step: Step) -> str:
+        return self.names.child_id(state.tenant_id, state.execution_id, step.step_id, step.generation, step.attempt)
+
+    @staticmethod
+    def _awaits_child(working: Working, step: Step) -> bool:
+        return (
+            working.spec(step).type == "workflow"
+            and step.status == "processing"
+            and step.retry_at is None
+            and isinstance(step.input, dict)
+            and not is_detached(step.input)
+        )
 
     def _add_tasks(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
         state = held.working.state
@@ -180,6 +260,28 @@ class StateManager:
         }
         data = _task_data(state, effect.step, effect.node, effect.input, **more)
         return TaskRow(task_id, TASK_CLOSED, _due_at(effect.input, effect.opened_at), data)
+
+
+def is_detached(arguments: dict[str, Any]) -> bool:
+    """Whether a `workflow` step, by its evaluated `with`, is over once its child has begun."""
+    return arguments.get("mode") == "detach"
+
+
+def is_waiting_for_slot(state: ExecutionState, effect: AskSlot) -> bool:
+    """Whether the step that asks still waits: what was granted or withdrawn meanwhile needs no slot."""
+    step = state.steps.get(effect.step)
+    return step is not None and step.slot == "asked"
+
+
+def _add_news(write: TransitionWrite, execution_id: str, command: bytes) -> None:
+    news_id = f"{write.execution_id}/{write.number:012}/{len(write.news_put):04}"
+    write.news_put.append(NewsRow(execution_id, news_id, command))
+
+
+def _forget_ended(children: dict[str, str], facts: list[AnyFact]) -> None:
+    for fact in facts:
+        if isinstance(fact, StepCompleted | StepFailed | StepCancelled | StepRetrying):
+            children.pop(fact.step, None)
 
 
 def _due_at(shown: Any, opened_at: int) -> int | None:

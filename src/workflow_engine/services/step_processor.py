@@ -31,6 +31,13 @@ class Ready(NamedTuple):
     since_s: float
 
 
+class Running(NamedTuple):
+    """A call under way."""
+
+    ready: Ready
+    task: asyncio.Task[None]
+
+
 class StepProcessor:
     """The slots in which calls run."""
 
@@ -40,7 +47,7 @@ class StepProcessor:
         self._on_outcome = on_outcome
         self._queue: FairQueue[Ready] = FairQueue()
         self._queued: dict[CallKey, Ready] = {}
-        self._running: dict[CallKey, asyncio.Task[None]] = {}
+        self._running: dict[CallKey, Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._takes_calls = True
         self._is_held = False
@@ -62,11 +69,25 @@ class StepProcessor:
         """Calls that wait for a slot."""
         return len(self._queued)
 
-    def submit(self, call: StepCall, *, generation: int, priority: int) -> None:
-        """Run a call as soon as a slot is free; one that is under way already is left alone."""
+    def has(self, call: StepCall) -> bool:
+        """Whether a call of this step is under way or waits for its slot."""
         key = CallKey(call.tenant_id, call.execution_id, call.step_id)
-        if key in self._running or key in self._queued or not self._takes_calls:
+        return key in self._running or key in self._queued
+
+    def submit(self, call: StepCall, *, generation: int, priority: int) -> None:
+        """Run a call as soon as a slot is free; one that is under way already is left alone.
+
+        One of an earlier attempt, whose outcome came from elsewhere, is aborted: nobody waits for it any more.
+        """
+        key = CallKey(call.tenant_id, call.execution_id, call.step_id)
+        if not self._takes_calls:
             return
+        running = self._running.get(key)
+        before = running.ready if running is not None else self._queued.get(key)
+        if before is not None:
+            if (before.call.attempt, before.generation) == (call.attempt, generation):
+                return
+            self.withdraw(*key)
         ready = Ready(key, call, generation, perf_counter())
         if len(self._running) < self._concurrency and not self._is_held:
             self._run(ready)
@@ -79,11 +100,11 @@ class StepProcessor:
         key = CallKey(tenant_id, execution_id, step_id)
         self._queued.pop(key, None)
         # Gone at once, though its handler may still be cleaning up: a retry may send the same step again right away.
-        task = self._running.pop(key, None)
-        if task is not None:
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
-            task.cancel()
+        running = self._running.pop(key, None)
+        if running is not None:
+            self._ending.add(running.task)
+            running.task.add_done_callback(self._ending.discard)
+            running.task.cancel()
 
     def hold(self) -> None:
         """Begin no call until `release`: what it gives could not be recorded."""
@@ -101,7 +122,7 @@ class StepProcessor:
 
     def _run(self, ready: Ready) -> None:
         task = asyncio.get_running_loop().create_task(self._call(ready))
-        self._running[ready.key] = task
+        self._running[ready.key] = Running(ready, task)
 
     async def _call(self, ready: Ready) -> None:
         outcome: Outcome | None = None
@@ -113,7 +134,8 @@ class StepProcessor:
             if not self._is_withdrawn():
                 outcome = Failed(StepError("cancelled", "the call was cancelled from inside its handler"))
         finally:
-            if self._running.get(ready.key) is asyncio.current_task():
+            running = self._running.get(ready.key)
+            if running is not None and running.task is asyncio.current_task():
                 del self._running[ready.key]
             self._fill()
         how = "withdrawn" if outcome is None else "failed" if isinstance(outcome, Failed) else "completed"
@@ -137,9 +159,9 @@ class StepProcessor:
         """Start nothing more; give running calls `grace_s` seconds to finish and be recorded, then abort the rest."""
         self.stop()
         if self._running and grace_s > 0:
-            await asyncio.wait(list(self._running.values()), timeout=grace_s)
+            await asyncio.wait([running.task for running in self._running.values()], timeout=grace_s)
         self._is_open = False
-        left = [*self._running.values(), *self._ending]
+        left = [*(running.task for running in self._running.values()), *self._ending]
         for task in left:
             task.cancel()
         if left:

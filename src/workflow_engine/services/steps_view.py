@@ -5,6 +5,7 @@ active the state knows it. So the cost of a page does not grow with what came be
 """
 
 import re
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -13,16 +14,22 @@ from workflow_engine.models.errors import NotFound
 from workflow_engine.models.event import (
     AnyFact,
     ErrorValue,
+    ExecutionForked,
+    ExecutionMigrated,
+    ItemsAdded,
     StepAttempted,
     StepCancelled,
     StepCompleted,
     StepFailed,
+    StepQueued,
     StepReopened,
+    StepRequeued,
     StepRetrying,
     StepStarted,
     decode_facts,
 )
-from workflow_engine.models.execution import ExecutionState
+from workflow_engine.models.execution import CANCELLED, FAILED, ExecutionState, Step
+from workflow_engine.models.node import Node
 from workflow_engine.services.execution_resource import shown_instant
 from workflow_engine.services.state_manager import StateManager
 from workflow_engine.services.workflow_manager import WorkflowManager
@@ -43,38 +50,100 @@ _STEP_OF_FACT = re.compile(rb'"step":"([^"]*)"')
 
 OMITTED: Final = "the list is larger than 64 MiB; look at the items' own steps"
 
+PENDING: Final = "pending"
+COMPENSATED: Final = "compensated"
+
+Position = tuple[int, int]
+"""Where a step began in the log: the number of the latest event by then, and how many steps had begun since it without
+an event of their own.
+"""
+
+
+def parent_of(step_id: str) -> str | None:
+    """The step of which this one is an item or iteration, if it is one.
+
+    >>> parent_of("each.1:3"), parent_of("each.1:3:0"), parent_of("each.1:3~fetch.2")
+    ('each.1', 'each.1:3', None)
+    """
+    parent, colon, last = step_id.rpartition(":")
+    return parent if colon and "~" not in last else None
+
 
 class StepView(msgspec.Struct):
     """A step as it emerges from its facts."""
 
-    started: StepStarted
-    started_at: int
-    sequence: int
+    step_id: str
+    node: str
+    position: Position
+    scheduled_at: int
     status: str
+    started_at: int | None = None
     attempts: int = 1
+    input: Any = None
+    items: list[Any] | None = None
+    """Of a `foreach` step."""
     output: Any = None
     error: ErrorValue | None = None
     finished_at: int | None = None
-    reopened: int = 0
+    generation: int = 0
     is_final: bool = False
     """Nothing more can happen to it, not even a retry."""
+    is_undoable: bool = False
     results: dict[int, Any] | None = None
     """Of the items of a `foreach` step, until its list is complete."""
     size_bytes: int = 0
     is_omitted: bool = False
 
+    @classmethod
+    def queued(cls, fact: StepQueued, at: int, position: Position) -> "StepView":
+        """A step that has to wait before it starts."""
+        return cls(fact.step, fact.node, position, at, PENDING, attempts=0)
+
+    @classmethod
+    def started(cls, fact: StepStarted, at: int, position: Position) -> "StepView":
+        """A step that starts at once."""
+        view = cls(fact.step, fact.node, position, at, fact.status)
+        view.start(fact, at)
+        return view
+
+    @classmethod
+    def inherited(cls, step: Step, at: int, position: Position) -> "StepView":
+        """A step that an execution has of the one that it was forked from; it begins anew."""
+        view = cls(step.step_id, step.node, position, at, step.status, at, step.attempt)
+        view.input, view.items, view.generation = step.input, step.items, step.generation
+        view.results = dict(step.results) if step.items is not None else None
+        return view
+
+    def start(self, fact: StepStarted, at: int) -> None:
+        """It begins, at once or after having been queued."""
+        self.status, self.started_at, self.attempts, self.input = fact.status, at, 1, fact.input
+        self._take_items(fact.items)
+
+    def _take_items(self, items: list[Any] | None) -> None:
+        if items is not None:
+            self.items = items
+            self.results = self.results or {}
+
     def follow(self, fact: AnyFact, at: int, size_bytes: int) -> None:
         """Take a fact about this step or, for a `foreach` step, about one of its items."""
         self.size_bytes += size_bytes
         match fact:
+            case StepStarted():
+                self.start(fact, at)
+            case StepRequeued():
+                self.status, self.attempts, self.error, self.finished_at = PENDING, 1, None, None
+                self.generation += 1
             case StepReopened():
                 self.status, self.attempts, self.error, self.finished_at = fact.status, 1, None, None
-                self.reopened += 1
+                self.generation += 1
+                self._reopen(fact)
             case StepAttempted():
                 self.attempts, self.error = fact.attempt, None
             case StepRetrying():
                 self.attempts, self.error = fact.attempt, fact.error
-            case StepCompleted() if fact.step == self.started.step:
+            case ItemsAdded():
+                self.items = [*(self.items or ()), *fact.items]
+            case StepCompleted() if fact.step == self.step_id:
                 self._complete(fact, at)
             case StepCompleted():
                 self._keep(fact)
@@ -85,13 +154,20 @@ class StepView(msgspec.Struct):
                 self.status, self.finished_at = "cancelled", at
                 self.is_final = not fact.is_reopenable
 
+    def _reopen(self, fact: StepReopened) -> None:
+        if fact.is_fresh:
+            self.input = fact.input
+            self._take_items(fact.items)
+
     def _complete(self, fact: StepCompleted, at: int) -> None:
         self.status, self.attempts, self.error, self.finished_at = "completed", fact.attempt, None, at
-        self.is_final = True
+        self.is_final, self.is_undoable = True, fact.is_undoable
+        if fact.is_skipped:
+            self.status = "skipped"
         if not fact.is_list:
             self.output = fact.output
         elif self.results is not None and not self.is_omitted:
-            self.output = [self.results.get(index) for index in range(len(self.started.items or ()))]
+            self.output = [self.results.get(index) for index in range(len(self.items or ()))]
         self.results = None
 
     def _keep(self, fact: StepCompleted) -> None:
@@ -103,32 +179,39 @@ class StepView(msgspec.Struct):
 
     def is_settled(self, state: ExecutionState) -> bool:
         """Whether reading on would tell nothing new about the step."""
-        step_id = self.started.step
-        if self.is_final or step_id in state.steps:
+        active = state.steps.get(self.step_id)
+        if self.is_final or (active is not None and not active.is_detached):
             return True
-        closed = state.reopenable.get(step_id)
-        return closed is not None and self.finished_at is not None and self.reopened == closed.generation
+        closed = state.reopenable.get(self.step_id)
+        return closed is not None and self.finished_at is not None and self.generation == closed.generation
 
-    def resource(self, state: ExecutionState, types: dict[str, str], worker: str) -> dict[str, Any]:
+    def look_at(self, step: Step) -> None:
+        """Take over what the state says of a step that is active: facts after the last one that was read."""
+        if step.is_detached or (self.finished_at is not None and self.generation >= step.generation):
+            return
+        self.status, self.finished_at = step.status, None
+        self.error = step.error if step.retry_at is not None else None
+        self.items = step.items
+        if self.started_at is None and step.status != PENDING:
+            self.started_at = step.started_at
+        if self.started_at is not None:
+            self.attempts, self.input = step.attempt, step.input
+
+    def resource(self, types: dict[str, str], worker: str) -> dict[str, Any]:
         """The step as the API shows it."""
-        fact = self.started
-        node_type = types.get(fact.node)
-        active = state.steps.get(fact.step)
-        if active is not None and (self.finished_at is None or self.reopened < active.generation):
-            self.status, self.attempts, self.finished_at = active.status, active.attempt, None
-            self.error = active.error if active.retry_at is not None else None
+        node_type = types.get(self.node)
         resource = {
-            "step_id": fact.step,
-            "node_id": fact.node,
+            "step_id": self.step_id,
+            "node_id": self.node,
             "type": node_type,
             "status": self.status,
             "attempts": self.attempts,
-            "input": fact.input if fact.items is None else {"items": fact.items},
+            "input": self.input if self.items is None else {"items": self.items},
             "output": self.output,
             "error": self.error,
-            "worker": worker if node_type in CALLED_TYPES and fact.items is None else None,
-            "scheduled_at": shown_instant(self.started_at),
-            "started_at": shown_instant(self.started_at) if self.status != "pending" else None,
+            "worker": worker if node_type in CALLED_TYPES and self.items is None else None,
+            "scheduled_at": shown_instant(self.scheduled_at),
+            "started_at": shown_instant(self.started_at),
             "finished_at": shown_instant(self.finished_at),
         }
         if self.is_omitted and self.status == "completed":
@@ -143,63 +226,88 @@ CALLED_TYPES: Final = frozenset({"http", "function", "worker", "tool", "agent", 
 class _Page:
     """The steps that are being gathered, and where the gathering stands."""
 
-    def __init__(self, *, after: int, limit: int, only: str | None = None) -> None:
+    def __init__(self, *, after: Position, limit: int, only: str | None = None) -> None:
         self.after = after
         self.limit = limit
         self.only = only
         self.views: dict[str, StepView] = {}
         self.has_more = False
         self.size_bytes = 0
+        self.transition = 0
+        """The last one that was read."""
+        self._at: Position = (0, 0)
 
     @property
-    def position(self) -> int | None:
+    def position(self) -> Position | None:
         """Where the next page begins, if there is one."""
-        return next(reversed(self.views.values())).sequence if self.has_more else None
+        return next(reversed(self.views.values())).position if self.has_more else None
 
     @property
     def is_full(self) -> bool:
         return len(self.views) >= self.limit or self.size_bytes >= PAGE_BYTES_MAX
 
     def take(self, row: LogRow) -> None:
-        """Follow the facts of one transition."""
+        """Follow the facts of one transition; one that was read already is passed over."""
+        if row.number <= self.transition:
+            return
+        self.transition = row.number
+        if self._at[0] < row.first_sequence - 1:
+            self._at = (row.first_sequence - 1, 0)
         if self.is_full and self.has_more and not self._concerns(row.events):
             return
         facts = decode_facts(row.events)
         share_bytes = len(row.events) // max(1, len(facts))
-        sequence = row.first_sequence - 1
         for fact in facts:
-            sequence += fact.PUBLIC
-            if isinstance(fact, StepStarted):
-                self._begin(fact, row.at, sequence, share_bytes)
-            else:
-                self._follow(fact, row.at, share_bytes)
+            if fact.PUBLIC:
+                self._at = (self._at[0] + 1, 0)
+            match fact:
+                case StepQueued():
+                    self._begin(StepView.queued(fact, row.at, self._next()), share_bytes)
+                case StepStarted() if not fact.is_queued:
+                    self._begin(StepView.started(fact, row.at, self._at), share_bytes)
+                case ExecutionForked():
+                    self._inherit(fact, row.at)
+                case _:
+                    self._follow(fact, row.at, share_bytes)
+
+    def _next(self) -> Position:
+        self._at = (self._at[0], self._at[1] + 1)
+        return self._at
 
     def _concerns(self, events: bytes) -> bool:
         """Whether a transition may say something about a step of the page, by its bytes alone."""
         return any(
-            step_id in self.views or step_id.rpartition(":")[0] in self.views
+            step_id in self.views or parent_of(step_id) in self.views
             for step_id in (match.decode() for match in _STEP_OF_FACT.findall(events))
         )
 
-    def _begin(self, fact: StepStarted, at: int, sequence: int, size_bytes: int) -> None:
-        if sequence <= self.after or (self.only is not None and fact.step != self.only):
+    def _inherit(self, fact: ExecutionForked, at: int) -> None:
+        """The steps with which a fork begins."""
+        inherited = msgspec.convert(fact.state.get("reopenable", {}), dict[str, Step], str_keys=True)
+        for step in inherited.values():
+            self._begin(StepView.inherited(step, at, self._next()), 0)
+
+    def _begin(self, view: StepView, size_bytes: int) -> None:
+        if view.position <= self.after or (self.only is not None and view.step_id != self.only):
             return
         if self.is_full:
             self.has_more = True
             return
-        results: dict[int, Any] | None = {} if fact.items is not None else None
-        self.views[fact.step] = StepView(fact, at, sequence, fact.status, results=results, size_bytes=size_bytes)
+        view.size_bytes = size_bytes
+        self.views[view.step_id] = view
         self._grow(size_bytes)
 
     def _follow(self, fact: AnyFact, at: int, size_bytes: int) -> None:
-        step_id = getattr(fact, "step", None)
-        view = self.views.get(step_id) if step_id is not None else None
+        step_id: str | None = getattr(fact, "step", None)
+        if step_id is None:
+            return
+        view = self.views.get(step_id)
         if view is not None:
             view.follow(fact, at, size_bytes)
             self._grow(size_bytes)
-        if step_id is not None and isinstance(fact, StepCompleted):
-            parent = self.views.get(step_id.rpartition(":")[0])
-            if parent is not None and parent.started.items is not None:
+        if isinstance(fact, StepCompleted):
+            parent = self.views.get(parent_of(step_id) or "")
+            if parent is not None and parent.items is not None:
                 parent.follow(fact, at, size_bytes)
                 self._grow(size_bytes)
 
@@ -225,44 +333,113 @@ class StepsView:
         self._states = states
 
     async def page(
-        self, tenant_id: str, execution_id: str, *, after: int = 0, limit: int = 50
-    ) -> tuple[list[dict[str, Any]], int | None]:
+        self, tenant_id: str, execution_id: str, *, after: Position = (0, 0), limit: int = 50
+    ) -> tuple[list[dict[str, Any]], Position | None]:
         """A page of steps in the order of activation, and where the next one begins, if there is one; raises NotFound.
 
         Args:
-            after: what the page before gave: the sequence of its last step's start.
+            after: what the page before gave.
         """
         row, state = await self._states.state(tenant_id, execution_id)
         page = _Page(after=after, limit=limit)
-        await self._read(page, row, state, None)
+        # From the transition on that holds the last event before: steps may have begun after it without one.
+        await self._read(page, row, state, None, after_sequence=after[0] - 1)
         return await self._resources(row, state, page), page.position
 
     async def get(self, tenant_id: str, execution_id: str, step_id: str) -> dict[str, Any]:
         """One step; raises NotFound."""
         row, state = await self._states.state(tenant_id, execution_id)
-        page = _Page(after=0, limit=1, only=step_id)
+        page = _Page(after=(0, 0), limit=1, only=step_id)
         if STEP_ID.fullmatch(step_id) is not None:
-            await self._read(page, row, state, f'"step":"{step_id}"'.encode())
+            await self._read_one(page, row, state, f'"step":"{step_id}"')
         if not page.views:
             raise NotFound(f"the execution has no step {step_id[:128]!r}")
-        if page.views[step_id].started.items is not None:
-            page = _Page(after=0, limit=1, only=step_id)
-            await self._read(page, row, state, f'"step":"{step_id}'.encode())
+        if page.views[step_id].items is not None and step_id not in state.steps:  # its list is that of its items
+            page = _Page(after=(0, 0), limit=1, only=step_id)
+            await self._read_one(page, row, state, f'"step":"{step_id}')
         return (await self._resources(row, state, page))[0]
 
-    async def _read(self, page: _Page, row: ExecutionRow, state: ExecutionState, holding: bytes | None) -> None:
-        sequence = page.after
-        while rows := await self._store.log(
-            row.tenant_id, row.execution_id, after_sequence=sequence, limit=LOG_PAGE, holding=holding
-        ):
-            for entry in rows:
-                page.take(entry)
-            if page.is_done(state) or rows[-1].last_sequence <= sequence:
+    async def _read_one(self, page: _Page, row: ExecutionRow, state: ExecutionState, holding: str) -> None:
+        first, _ = await self._store.first_and_last(row.tenant_id, row.execution_id)
+        page.take(first)  # a fork's first fact holds steps without naming them as others do
+        await self._read(page, row, state, holding.encode())
+
+    async def _read(
+        self, page: _Page, row: ExecutionRow, state: ExecutionState, holding: bytes | None, *, after_sequence: int = 0
+    ) -> None:
+        async for entry in self._log(row, after_sequence, holding):
+            page.take(entry)
+            if page.is_done(state):
                 return
-            sequence = rows[-1].last_sequence
+
+    async def _log(self, row: ExecutionRow, after_sequence: int, holding: bytes | None) -> AsyncIterator[LogRow]:
+        """The log from the transition on that holds what follows a sequence."""
+        limit, last = LOG_PAGE, 0
+        while True:
+            rows = await self._store.log(
+                row.tenant_id, row.execution_id, after_sequence=after_sequence, limit=limit, holding=holding
+            )
+            fresh = [entry for entry in rows if entry.number > last]
+            for entry in fresh:
+                yield entry
+            if fresh:
+                last = fresh[-1].number
+                # What has no event of its own shares the sequence of what is before it: that is read again with it.
+                after_sequence, limit = fresh[-1].last_sequence - 1, LOG_PAGE
+            elif len(rows) == limit:
+                limit *= 2
+            elif rows:
+                after_sequence = rows[-1].last_sequence
+            else:
+                return
 
     async def _resources(self, row: ExecutionRow, state: ExecutionState, page: _Page) -> list[dict[str, Any]]:
-        published = await self._workflows.version(row.tenant_id, row.workflow_id, row.version)
-        types = {node.id: node.type for node in published.graph.nodes}
-        worker = self._states.names.worker
-        return [view.resource(state, types, worker) for view in page.views.values()]
+        views = page.views.values()
+        for view in views:
+            active = state.steps.get(view.step_id)
+            if active is not None:
+                view.look_at(active)
+        may_be_undone = state.compensation is not None or state.status in (FAILED, CANCELLED)
+        if may_be_undone and any(view.is_undoable for view in views):
+            for step_id in await self._undone(row):
+                if step_id in page.views:
+                    page.views[step_id].status = COMPENSATED
+        types = await self._types(row, state, views)
+        return [view.resource(types, self._states.names.worker) for view in views]
+
+    async def _undone(self, row: ExecutionRow) -> set[str]:
+        """The steps whose compensation is complete."""
+        found = await self._store.log(row.tenant_id, row.execution_id, limit=1, holding=b'"compensation_started"')
+        undoes: dict[str, str] = {}
+        undone: set[str] = set()
+        if not found:
+            return undone
+        async for entry in self._log(row, found[0].first_sequence - 1, None):
+            for fact in decode_facts(entry.events):
+                if isinstance(fact, StepStarted) and fact.undoes is not None:
+                    undoes[fact.step] = fact.undoes
+                elif isinstance(fact, StepCompleted) and fact.step in undoes:
+                    undone.add(undoes[fact.step])
+        return undone
+
+    async def _types(self, row: ExecutionRow, state: ExecutionState, views: Iterable[StepView]) -> dict[str, str]:
+        """The types of nodes by id; of nodes that a migration has dropped too, where one of these steps needs it."""
+        types = await self._types_of(row, state.version)
+        if all(view.node in types for view in views):
+            return types
+        async for entry in self._log(row, 0, b'"execution_migrated"'):
+            for fact in decode_facts(entry.events):
+                if isinstance(fact, ExecutionMigrated):
+                    types = await self._types_of(row, fact.from_version) | types
+        return types
+
+    async def _types_of(self, row: ExecutionRow, version: int) -> dict[str, str]:
+        published = await self._workflows.version(row.tenant_id, row.workflow_id, version)
+        return {node.id: node.type for node in all_nodes(published.definition.nodes)}
+
+
+def all_nodes(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Nodes with those inside groups."""
+    for node in nodes:
+        yield node
+        yield from all_nodes(getattr(node, "nodes", ()))

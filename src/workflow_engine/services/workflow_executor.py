@@ -6,47 +6,56 @@ transitions. An execution that only waits is not resident: it costs rows, and ne
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
 from workflow_engine.engine.decide import Decision, decide
 from workflow_engine.engine.graph import Graph
+from workflow_engine.engine.working import CALL, Working
 from workflow_engine.models.command import (
     Abort,
     AnyCommand,
     CompleteStep,
     FailStep,
     FireTimers,
+    Fork,
+    GrantSlot,
     Recover,
     Start,
 )
-from workflow_engine.models.effect import Dispatch, Withdraw
+from workflow_engine.models.effect import AskSlot, Dispatch, Withdraw
 from workflow_engine.models.errors import (
     AlreadyExists,
     CommandRejected,
     DependencyUnavailable,
     Fenced,
+    GroupRefused,
     InvariantViolated,
     LimitExceeded,
     NotFound,
     StoreUnavailable,
+    WorkflowEngineError,
 )
 from workflow_engine.models.event import AnyFact
 from workflow_engine.models.execution import PAUSED, TERMINAL, ExecutionState, Step
 from workflow_engine.models.instant import MICROSECONDS
 from workflow_engine.models.json_value import decode_json, encode_json
-from workflow_engine.models.step import Completed, Outcome, StepCall, StepError
+from workflow_engine.models.step import Completed, Failed, Outcome, StepCall, StepError
+from workflow_engine.services.children import ChildCall, Children
+from workflow_engine.services.inbox import Inbox
 from workflow_engine.services.measures import ExecutionMeasures
 from workflow_engine.services.outage import Outage
-from workflow_engine.services.state_manager import Held, StateManager
+from workflow_engine.services.slots import Slots
+from workflow_engine.services.starts import PreparedStart, Starts
+from workflow_engine.services.state_manager import Held, StateManager, is_waiting_for_slot
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.services.timer_service import TimerService
 from workflow_engine.steps.registry import Handlers
-from workflow_engine.store import ExecutionRow, IdempotencyRow, Store, Summary
+from workflow_engine.store import ExecutionRow, IdempotencyRow, OnDone, Store, TransitionWrite
 
 BURST_MAX = 1_000
 """Commands decided together: enough to coalesce, few enough to keep a transition short."""
@@ -70,6 +79,9 @@ Look = Callable[[ExecutionRow, ExecutionState], Seen]
 
 Key = tuple[str, str]
 """Tenant and execution."""
+
+Submit = Callable[[TransitionWrite, OnDone], None]
+"""Where a transition goes to be committed."""
 
 log = structlog.get_logger(__name__)
 
@@ -113,24 +125,38 @@ class Receipt(NamedTuple):
     """The answer's status and body, of the state that the command leads to."""
 
 
+class GroupReceipt(NamedTuple):
+    """The same for a request that starts many executions, in their one commit."""
+
+    route: str
+    key: str
+    body_hash: str
+    render: Callable[[Sequence[Any]], tuple[int, bytes]]
+    """The answer's status and body, of what `start_all` gives."""
+
+
 class Letter(NamedTuple):
     """A command in a mailbox, and who waits for what comes of it."""
 
     command: AnyCommand
     reply: Reply | None = None
     receipt: Receipt | None = None
+    news_id: str | None = None
+    """The row of the inbox that it came from."""
 
 
 class Resident:
     """An execution with something to do."""
 
-    __slots__ = ("held", "is_busy", "is_in_doubt", "key", "mailbox")
+    __slots__ = ("held", "is_busy", "is_in_doubt", "key", "mailbox", "withdrawn")
 
     def __init__(self, key: Key, held: Held | None) -> None:
         self.key = key
         self.held = held
         self.is_in_doubt = False
         """A commit was answered by an error and may have landed all the same."""
+        self.withdrawn: list[str] = []
+        """The steps whose calls that commit was to end."""
         self.mailbox: list[Letter] = []
         self.is_busy = False
 
@@ -142,9 +168,11 @@ class WorkflowExecutor:
         self,
         store: Store,
         states: StateManager,
+        starts: Starts,
         handlers: Handlers,
         *,
         concurrency: int,
+        depth_max: int,
         on_committed: OnCommitted,
         on_doubt: OnDoubt,
     ) -> None:
@@ -162,6 +190,9 @@ class WorkflowExecutor:
         self.stopping = asyncio.Event()
         """Set once the process is asked to end: whoever keeps a caller waiting answers now."""
         self.timers = TimerService(store, self._wake)
+        self.inbox = Inbox(store, self._deliver)
+        self.slots = Slots(store, self._grant)
+        self.children = Children(store, states, starts, depth_max=depth_max, start=self.start, on_outcome=self._report)
 
     @property
     def residents(self) -> int:
@@ -177,8 +208,9 @@ class WorkflowExecutor:
             for key in keys:
                 self.post(key, Recover())
             if len(keys) < RECOVERY_PAGE:
-                return
+                break
             after = keys[-1]
+        await self.inbox.deliver_all()
 
     def stop(self) -> None:
         """Begin no step and take no new execution any more. What runs goes on, and is recorded."""
@@ -191,6 +223,8 @@ class WorkflowExecutor:
         await self.timers.close()
         await self.processor.close(grace_s=grace_s)
         await self._settle(min(grace_s, SETTLE_S))
+        for service in (self.children, self.slots, self.inbox):
+            await service.close()
         await self.outage.close()
         self._is_open = False
         for task in list(self._loads):
@@ -213,22 +247,99 @@ class WorkflowExecutor:
     # --- commands
 
     async def start(
-        self, row: ExecutionRow, graph: Graph, command: Start, look: Look[Seen], receipt: Receipt | None = None
+        self, row: ExecutionRow, graph: Graph, command: Start | Fork, look: Look[Seen], receipt: Receipt | None = None
     ) -> Seen:
         """Make a new execution; gives what `look` sees of it once that is durable.
 
         Raises:
             AlreadyExists, StoreUnavailable.
         """
-        key = (row.tenant_id, row.execution_id)
+        self._require_starting()
+        return await self.ask(self._take_in(row, graph).key, command, look, receipt)
+
+    async def start_all(
+        self, starts: Sequence[PreparedStart], look: Look[Seen], receipt: GroupReceipt | None = None
+    ) -> list[Seen | WorkflowEngineError]:
+        """Make new executions in one commit; gives of each what `look` sees of it, or why it was refused.
+
+        Whose id is taken is refused, and the others are started. A receipt is kept if any is started.
+
+        Raises:
+            AlreadyExists: the receipt's key was used. StoreUnavailable: none was started, or nobody knows.
+        """
+        refused: dict[int, WorkflowEngineError] = {}
+        while True:
+            self._require_starting()
+            results = await self._start_group(starts, refused, look, receipt)
+            if not any(isinstance(result, GroupRefused) for result in results):
+                return results
+            # One was in the way of all; the others go again without it.
+            refused = {
+                place: result
+                for place, result in enumerate(results)
+                if isinstance(result, WorkflowEngineError) and not isinstance(result, GroupRefused)
+            }
+
+    async def _start_group(
+        self,
+        starts: Sequence[PreparedStart],
+        refused: dict[int, WorkflowEngineError],
+        look: Look[Seen],
+        receipt: GroupReceipt | None,
+    ) -> list[Seen | WorkflowEngineError]:
+        """Start those that are not refused yet, in one commit: all of them, or none, as `GroupRefused` says."""
+        loop = asyncio.get_running_loop()
+        replies: list[asyncio.Future[Seen]] = [loop.create_future() for _ in starts]
+        writes: list[tuple[TransitionWrite, OnDone]] = []
+        for place, (start, reply) in enumerate(zip(starts, replies, strict=True)):
+            try:
+                if place in refused:
+                    raise refused[place]
+                resident = self._take_in(start.row, start.graph)
+            except WorkflowEngineError as error:
+                reply.set_exception(error)
+                continue
+            resident.is_busy = True
+            letter = Letter(start.command, partial(_settle, reply, look))
+            self._decide_safely(resident, [letter], lambda write, on_done: writes.append((write, on_done)))
+        under_way = [reply for reply in replies if not reply.done()]
+        if receipt is not None and writes:
+            expected = [
+                reply.exception() if reply.done() else self._look_at(start.row, look)
+                for start, reply in zip(starts, replies, strict=True)
+            ]
+            answer = receipt.render(expected)
+            writes[0][0].receipts = [IdempotencyRow(receipt.route, receipt.key, receipt.body_hash, *answer)]
+        if writes:
+            self._store.submit_group(writes)
+        results = await asyncio.gather(*replies, return_exceptions=True)
+        for reply in under_way:
+            failure = reply.exception()
+            if failure is not None and not isinstance(failure, GroupRefused) and not _is_id_taken(failure):
+                raise failure
+        return results  # type: ignore[return-value]  # nothing else is ever set
+
+    def _look_at(self, row: ExecutionRow, look: Look[Seen]) -> Seen:
+        held = self._residents[row.tenant_id, row.execution_id].held
+        assert held is not None
+        return look(held.row, held.working.state)
+
+    def _require_starting(self) -> None:
         if self.stopping.is_set():
             raise DependencyUnavailable("the process is shutting down; try again in a moment", code="shutting_down")
         if self.outage.is_on:
             raise self.outage.error()
-        if key in self._residents:
+
+    def _take_in(self, row: ExecutionRow, graph: Graph) -> Resident:
+        """Room in memory for a new execution; raises AlreadyExists, StoreUnavailable."""
+        key = (row.tenant_id, row.execution_id)
+        resident = self._residents.get(key)
+        if resident is not None and resident.held is None:
+            raise StoreUnavailable(f"whether the execution {row.execution_id} exists is being looked up; ask again")
+        if resident is not None:
             raise AlreadyExists(f"the execution {row.execution_id} exists already")
-        self._residents[key] = Resident(key, self._states.new(row, graph))
-        return await self.ask(key, command, look, receipt)
+        resident = self._residents[key] = Resident(key, self._states.new(row, graph))
+        return resident
 
     async def ask(self, key: Key, command: AnyCommand, look: Look[Seen], receipt: Receipt | None = None) -> Seen:
         """Give a command; gives what `look` sees of the execution once what follows is durable.
@@ -243,11 +354,13 @@ class WorkflowExecutor:
 
     def post(self, key: Key, command: AnyCommand, reply: Reply | None = None, receipt: Receipt | None = None) -> None:
         """Put a command into an execution's mailbox."""
-        letter = Letter(command, reply, receipt)
+        self._put(key, Letter(command, reply, receipt))
+
+    def _put(self, key: Key, letter: Letter) -> None:
         if not self._is_open:
             _refuse([letter], StoreUnavailable("the engine is shutting down"))
             return
-        if reply is not None and self.outage.is_on:
+        if letter.reply is not None and self.outage.is_on:
             _refuse([letter], self.outage.error())
             return
         resident = self._residents.get(key)
@@ -262,6 +375,12 @@ class WorkflowExecutor:
 
     def _wake(self, tenant_id: str, execution_id: str) -> None:
         self.post((tenant_id, execution_id), FireTimers())
+
+    def _grant(self, key: Key, command: GrantSlot) -> None:
+        self.post(key, command)
+
+    def _deliver(self, tenant_id: str, execution_id: str, news_id: str, command: AnyCommand) -> None:
+        self._put((tenant_id, execution_id), Letter(command, news_id=news_id))
 
     def _report(self, call: StepCall, generation: int, outcome: Outcome) -> None:
         if isinstance(outcome, Completed):
@@ -282,12 +401,16 @@ class WorkflowExecutor:
             self._load(resident)
             return
         batch, resident.mailbox = resident.mailbox[:BURST_MAX], resident.mailbox[BURST_MAX:]
+        self._decide_safely(resident, batch, self._store.submit)
+
+    def _decide_safely(self, resident: Resident, batch: list[Letter], submit: Submit) -> None:
         try:
-            self._decide(resident, resident.held, batch)
+            assert resident.held is not None
+            self._decide(resident, resident.held, batch, submit)
         except Exception as error:  # noqa: BLE001 - a bug must stop this execution alone
             self._abandon(resident, batch, error)
 
-    def _decide(self, resident: Resident, held: Held, batch: list[Letter]) -> None:
+    def _decide(self, resident: Resident, held: Held, batch: list[Letter], submit: Submit) -> None:
         state = held.working.state
         sequence_before, progress_before = state.sequence, state.progress
         now = max(self._store.now(), state.at)
@@ -297,11 +420,15 @@ class WorkflowExecutor:
         self.measures.decide_seconds.observe(decided_s - begun_s)
         if not decision.facts:
             self._perform(resident, held, decision)
+            if any(isinstance(one, AskSlot) and is_waiting_for_slot(state, one) for one in decision.effects):
+                self.slots.remind(resident.key)
+            self.inbox.forget(*resident.key, _news_ids(batch))
             _answer(batch, decision, held)
             self._go_on(resident, held, decision)
             return
         write = self._states.write_of(held, decision, sequence_before)
         write.receipts = _receipts(held, batch, decision)
+        write.news_removed = _news_ids(batch)
         committed = Committed(
             held.row,
             state,
@@ -310,8 +437,8 @@ class WorkflowExecutor:
             at=now,
             progress_before=progress_before,
         )
-        report = partial(self._on_written, resident, batch, decision, committed, write.summary, decided_s)
-        self._store.submit(write, report)
+        report = partial(self._on_written, resident, batch, decision, committed, write, decided_s)
+        submit(write, report)
 
     def _on_written(
         self,
@@ -319,7 +446,7 @@ class WorkflowExecutor:
         batch: list[Letter],
         decision: Decision,
         committed: Committed,
-        summary: Summary | None,
+        write: TransitionWrite,
         decided_s: float,
         error: Exception | None,
     ) -> None:
@@ -328,20 +455,21 @@ class WorkflowExecutor:
             _refuse(batch, StoreUnavailable("the engine is shutting down"))
             return
         if error is not None:
-            self._on_unwritten(resident, batch, error)
+            self._on_unwritten(resident, batch, decision, error)
             return
-        self._count(held, summary, decided_s)
+        self._count(held, write, decided_s)
         self._perform(resident, held, decision)
+        self.inbox.deliver(resident.key[0], write.news_put)
         self._on_committed(committed)
         _answer(batch, decision, held)
         self._go_on(resident, held, decision)
 
-    def _count(self, held: Held, summary: Summary | None, decided_s: float) -> None:
+    def _count(self, held: Held, write: TransitionWrite, decided_s: float) -> None:
         self.measures.commit_wait_seconds.observe(perf_counter() - decided_s)
         if held.working.state.number == 1:
             self.measures.started += 1
-        if summary is not None and summary.status in TERMINAL:
-            self.measures.finished[summary.status] += 1
+        if write.summary is not None and write.summary.status in TERMINAL:
+            self.measures.finished[write.summary.status] += 1
 
     def _perform(self, resident: Resident, held: Held, decision: Decision) -> None:
         state = held.working.state
@@ -350,14 +478,18 @@ class WorkflowExecutor:
                 case Dispatch(step_id):
                     step = state.steps.get(step_id)
                     if step is not None:
-                        self._dispatch(held, step)
+                        self._dispatch(held, step, is_repeat=effect.is_repeat)
                 case Withdraw(step_id):
-                    self.processor.withdraw(*resident.key, step_id)
+                    self._withdraw(resident.key, step_id)
                 case _:
-                    pass  # tasks of people are rows, written with the transition
+                    pass  # tasks of people and slots are rows, written with the transition
         self.timers.arm(*resident.key, held.timer_at)
 
-    def _dispatch(self, held: Held, step: Step) -> None:
+    def _withdraw(self, key: Key, step_id: str) -> None:
+        self.processor.withdraw(*key, step_id)
+        self.children.withdraw(*key, step_id)
+
+    def _dispatch(self, held: Held, step: Step, *, is_repeat: bool) -> None:
         state = held.working.state
         node = held.working.spec(step)
         call = StepCall(
@@ -373,9 +505,19 @@ class WorkflowExecutor:
             # A copy: the called code may change what it gets, and the state must not change with it.
             input=decode_json(encode_json(step.input)) if step.input else step.input,
             timeout_s=step.timeout_s,
+            heartbeat_s=node.heartbeat_s,
         )
         priority = node.priority if node.priority is not None else state.priority
-        self.processor.submit(call, generation=step.generation, priority=priority)
+        if node.type == "workflow":
+            if not (is_repeat and step.child_pause is not None):  # a child that was heard of needs no start
+                self.children.begin(ChildCall(call, step.generation, held.row, priority, is_repeat))
+        elif is_repeat and node.is_at_most_once and not self.processor.has(call):
+            if self.stopping.is_set():
+                return  # the next process says so
+            message = "the process that made the call is gone, and it must not be made twice (delivery: at_most_once)"
+            self._report(call, step.generation, Failed(StepError("worker_lost", message)))
+        else:
+            self.processor.submit(call, generation=step.generation, priority=priority)
 
     def _go_on(self, resident: Resident, held: Held, decision: Decision) -> None:
         """After a transition: the next one, or rest; whoever rests for long leaves the memory."""
@@ -389,19 +531,20 @@ class WorkflowExecutor:
     def _is_idle(self, held: Held) -> bool:
         working = held.working
         state = working.state
-        if state.is_terminal:
+        if state.is_terminal or (state.status == PAUSED and not state.is_operator_paused):
             return True
-        if working.io_steps and any(step.retry_at is None for step in state.steps.values()):
+        if working.counts[CALL] and any(_is_called(working, step) for step in state.steps.values()):
             return False
         due_at = working.next_due_at()
         return state.status == PAUSED or due_at is None or due_at - state.at > RESIDENT_WAIT_S * MICROSECONDS
 
     # --- trouble
 
-    def _on_unwritten(self, resident: Resident, batch: list[Letter], error: Exception) -> None:
+    def _on_unwritten(self, resident: Resident, batch: list[Letter], decision: Decision, error: Exception) -> None:
         """The state in memory is ahead of the log: throw it away; nothing that was reported by a step is lost."""
         resident.is_in_doubt = True
-        if isinstance(error, AlreadyExists):
+        resident.withdrawn += [effect.step for effect in decision.effects if isinstance(effect, Withdraw)]
+        if isinstance(error, AlreadyExists | GroupRefused):
             self._refuse_repeated(resident, batch, error)
             return
         if isinstance(error, Fenced):
@@ -414,11 +557,11 @@ class WorkflowExecutor:
             return
         self._abandon(resident, batch, error)
 
-    def _refuse_repeated(self, resident: Resident, batch: list[Letter], error: AlreadyExists) -> None:
+    def _refuse_repeated(self, resident: Resident, batch: list[Letter], error: WorkflowEngineError) -> None:
         """The execution exists, or a request's key was used before: those who asked hear it, the others are decided
         again.
         """
-        if any(isinstance(letter.command, Start) for letter in batch):
+        if any(isinstance(letter.command, Start | Fork) for letter in batch):
             del self._residents[resident.key]
             _refuse([*batch, *resident.mailbox], error)
             return
@@ -431,12 +574,10 @@ class WorkflowExecutor:
         """Callers who wait hear of it; what nobody waits for (results, timers) is decided again once writes work."""
         letters = [*batch, *resident.mailbox]
         self.outage.begin(error)
-        if resident.held is not None and resident.held.working.state.number <= 1:
-            del self._residents[resident.key]
-        else:
-            resident.held = None
-            resident.mailbox = [one for one in letters if one.reply is None and not isinstance(one.command, Recover)]
-            self._parked.append(resident)
+        # Also one whose start was not answered: it may be there all the same, and would be nobody's.
+        resident.held = None
+        resident.mailbox = [one for one in letters if one.reply is None and not isinstance(one.command, Recover)]
+        self._parked.append(resident)
         _refuse(letters, error)
 
     def _on_outage(self) -> None:
@@ -447,6 +588,9 @@ class WorkflowExecutor:
         for resident in parked:
             asyncio.get_running_loop().call_soon(self._turn, resident)
         self.processor.release()
+        # A commit may have landed whose news and grants nobody was told.
+        self.inbox.catch_up()
+        self.slots.remind()
 
     def _abandon(self, resident: Resident, batch: Iterable[Letter], error: Exception) -> None:
         """A bug, or a transition that can't be stored: the execution fails and says so; others go on."""
@@ -457,7 +601,8 @@ class WorkflowExecutor:
         wrapped = InvariantViolated(f"{type(error).__name__}: {error}") if is_ours else error
         letters = [*batch, *resident.mailbox]
         _refuse(letters, wrapped)
-        if not any(isinstance(letter.command, Abort | Start) for letter in letters):
+        self.inbox.forget(tenant_id, execution_id, _news_ids(letters))
+        if not any(isinstance(letter.command, Abort | Start | Fork) for letter in letters):
             self.post(resident.key, Abort(StepError("internal" if is_ours else "limit_exceeded", str(wrapped))))
 
     def _load(self, resident: Resident) -> None:
@@ -471,6 +616,7 @@ class WorkflowExecutor:
         except NotFound as error:
             self._residents.pop(resident.key, None)
             _refuse(resident.mailbox, error)
+            self.inbox.forget(*resident.key, _news_ids(resident.mailbox))
             return
         except StoreUnavailable as error:
             self._wait_for_store(resident, [], error)
@@ -480,9 +626,31 @@ class WorkflowExecutor:
             return
         if resident.is_in_doubt:
             resident.is_in_doubt = False
+            for step_id in resident.withdrawn:
+                if step_id not in resident.held.working.state.steps:
+                    self._withdraw(resident.key, step_id)
+            resident.withdrawn = []
             self._on_doubt(resident.held.row, resident.held.working.state)
-        resident.mailbox.insert(0, Letter(Recover()))
+        # Last: what is reported already must not be called for again.
+        resident.mailbox.append(Letter(Recover()))
         self._turn(resident)
+
+
+def _is_called(working: Working, step: Step) -> bool:
+    """Whether a call of the step is under way, or a child that has something to do."""
+    node = working.spec(step)
+    if not node.is_io or step.status != "processing" or step.retry_at is not None:
+        return False
+    return node.type != "workflow" or step.child_pause is None
+
+
+def _is_id_taken(error: BaseException) -> bool:
+    """Whether a start was refused for its id, not for the `Idempotency-Key` of its request."""
+    return isinstance(error, AlreadyExists) and "key" not in error.data
+
+
+def _news_ids(letters: Iterable[Letter]) -> list[str]:
+    return [letter.news_id for letter in letters if letter.news_id is not None]
 
 
 def _settle(future: asyncio.Future[Seen], look: Look[Seen], error: Exception | None, held: Held | None) -> None:

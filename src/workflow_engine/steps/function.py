@@ -10,12 +10,14 @@ import structlog
 
 from workflow_engine.models.step import Completed, Failed, Outcome, StepCall, StepError
 from workflow_engine.steps.function_registry import FunctionRegistry, RegisteredFunction, StepContext, StepFailed
+from workflow_engine.steps.heartbeat import Silent, Watch, heartbeat
 from workflow_engine.steps.output import details_of, outcome_of, plain_text
 from workflow_engine.steps.threads import ThreadPool, ThreadsClosed, ThreadsExhausted
 
 log = structlog.get_logger(__name__)
 
 INPUT_NAMES = frozenset({"name", "arguments"})
+LIVELIER = "; let it call workflow_engine.heartbeat() more often, or give the node a longer `heartbeat`"
 
 Arguments = dict[str, Any]
 
@@ -57,9 +59,14 @@ class FunctionHandler:
         target, arguments = chosen
         if target.context_parameter is not None:
             arguments[target.context_parameter] = _context(call)
-        if target.is_async:
-            return await self._on_loop(target, arguments, call.timeout_s)
-        return await self._on_thread(target, arguments, call.timeout_s)
+        run = self._on_loop if target.is_async else self._on_thread
+        if call.heartbeat_s is None:  # the usual case: a watch costs more than the call
+            return await run(target, arguments, call.timeout_s)
+        try:
+            async with Watch(call.heartbeat_s):
+                return await run(target, arguments, call.timeout_s)
+        except Silent as silent:
+            return Failed(silent.error(f"function {target.name!r}", LIVELIER))
 
     async def close(self) -> None:
         self._threads.close()
@@ -86,6 +93,7 @@ class FunctionHandler:
         return target, {key: _own(value) for key, value in arguments.items()}
 
     async def _on_loop(self, target: RegisteredFunction, arguments: Arguments, timeout_s: float | None) -> Outcome:
+        heartbeat()
         if timeout_s is None:  # the usual case: even a timeout of None costs half as much as the call
             return await self._awaited(target, target.callable(**arguments))
         try:
@@ -147,6 +155,7 @@ class _Attempt:
 
     def __call__(self) -> Outcome | Awaitable[Any]:
         self.started = True
+        heartbeat()
         try:
             value = self._target.callable(**self._arguments)
             if inspect.isawaitable(value):

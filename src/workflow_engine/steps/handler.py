@@ -9,7 +9,8 @@ class Handler(Protocol):
     """Does one node type's work.
 
     A call never raises but `asyncio.CancelledError`: whatever goes wrong is a `Failed`. Cancelling a call aborts it for
-    real and frees what it held (connection, slot). Calls run concurrently on one event loop.
+    real and frees what it held (connection, slot). Calls run concurrently on one event loop. A call with a heartbeat
+    is watched (`heartbeat.Watch`); its first beat is given when the work begins.
     """
 
     async def __call__(self, call: StepCall) -> Outcome: ...

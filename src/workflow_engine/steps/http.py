@@ -11,6 +11,7 @@ import structlog
 
 from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
 from workflow_engine.steps.addresses import AddressForbidden, AddressRules, Resolve, SystemNames, VettingResolver
+from workflow_engine.steps.heartbeat import Silent, Watch, heartbeat
 from workflow_engine.steps.http_request import HttpRequest, InputInvalid, TargetForbidden, build_request
 from workflow_engine.steps.http_response import (
     BodyInvalid,
@@ -102,8 +103,10 @@ class HttpHandler:
         total_s = self._total_timeout_s if call.timeout_s is None else call.timeout_s
         progress = _Progress()
         try:
-            async with asyncio.timeout(total_s) as total:
+            async with asyncio.timeout(total_s) as total, Watch(call.heartbeat_s):
                 return await self._exchange(request, progress)
+        except Silent as silent:
+            return Failed(silent.error(request.target, no_effect=not progress.is_sent))
         except AddressForbidden as problem:
             return Failed(_forbidden(call, problem))
         except TimeoutError as problem:
@@ -117,6 +120,7 @@ class HttpHandler:
             return Failed(_broken(request, progress, problem))
 
     async def _exchange(self, request: HttpRequest, progress: "_Progress") -> Outcome:
+        heartbeat()
         async with self._connected().request(
             request.method,
             request.url,
@@ -126,6 +130,7 @@ class HttpHandler:
             trace_request_ctx=progress,
         ) as response:
             progress.is_answered = True
+            heartbeat()
             if not request.expects(response.status):
                 return Failed(await error_of(response, request, now=time.time()))
             body = await read_body(response, bytes_max=self._body_max_bytes, idle_s=self._idle_timeout_s)

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from workflow_engine.models.step import StepError
+from workflow_engine.steps.heartbeat import heartbeat
 from workflow_engine.steps.http_request import HttpRequest
 from workflow_engine.steps.output import plain_text
 
@@ -54,13 +55,13 @@ async def _decompressed(response: aiohttp.ClientResponse, bytes_max: int) -> Asy
     """Chunks as they come; a compressed one gives at most one byte more than the limit, enough to know it is broken."""
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
-        async for chunk in response.content.iter_any():
+        async for chunk in _chunks(response):
             yield chunk
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise BodyInvalid(f"the response has content-encoding {encoding[:40]!r}; gzip and deflate were asked for")
     inflate: Any = None
-    async for chunk in response.content.iter_any():
+    async for chunk in _chunks(response):
         inflate = inflate or zlib.decompressobj(_window_bits(encoding, chunk))
         try:
             yield inflate.decompress(chunk, bytes_max + 1)
@@ -68,6 +69,13 @@ async def _decompressed(response: aiohttp.ClientResponse, bytes_max: int) -> Asy
             raise BodyInvalid(f"the response says content-encoding {encoding} but can't be decompressed") from None
     if inflate is not None and not inflate.eof:
         raise BodyInvalid(f"the compressed response ({encoding}) ends too early")
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes in; each piece is a sign of life."""
+    async for chunk in response.content.iter_any():
+        heartbeat()
+        yield chunk
 
 
 def _window_bits(encoding: str, first: bytes) -> int:

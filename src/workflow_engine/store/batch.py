@@ -3,19 +3,21 @@
 First the compare-and-set on the executions' rows, which is the fence; then everything else for the winners only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Text, bindparam, insert, literal_column, select, tuple_, update
+from sqlalchemy import BigInteger, Integer, Text, bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.sqlite import insert as insert_or
 
 from workflow_engine.models.errors import AlreadyExists, Fenced, WorkflowEngineError
+from workflow_engine.store.inbox import write_news
 from workflow_engine.store.receipts import insert_receipts, taken_keys
 from workflow_engine.store.records import ExecutionRow, Summary, TransitionWrite
 from workflow_engine.store.schema import attributes, executions, snapshots, tasks, transitions
-from workflow_engine.store.statements import Connection, WideStatement, compiled, given
+from workflow_engine.store.slots import write_slots
+from workflow_engine.store.statements import Connection, WideStatement, compiled, flat, given
 
 Key = tuple[str, str]
 """Tenant id and execution id."""
@@ -64,6 +66,12 @@ def _remove_tasks() -> WideStatement:
     return WideStatement(delete_from(tasks).where(key.in_(select(*rows.c))), rows)
 
 
+def _change_versions() -> WideStatement:
+    rows = given(executions.c.tenant_id, executions.c.execution_id, new_version=Integer())
+    same = (executions.c.tenant_id == rows.c.tenant_id) & (executions.c.execution_id == rows.c.execution_id)
+    return WideStatement(update(executions).values(version=rows.c.new_version).where(same), rows)
+
+
 def _losers() -> WideStatement:
     """Which of these executions the compare-and-set has NOT just moved to `number`.
 
@@ -88,6 +96,7 @@ INSERT_TRANSITIONS = _insert(transitions)
 INSERT_ATTRIBUTES = _insert(attributes)
 REMOVE_TASKS = _remove_tasks()
 PUT_TASKS = _put(tasks)
+CHANGE_VERSIONS = _change_versions()
 PUT_SNAPSHOTS = _put(snapshots)
 COMMIT_ID = compiled(
     select(transitions.c.commit_id).where(
@@ -111,11 +120,20 @@ def write_transitions(
     for write in winners:
         if write.receipts:
             insert_receipts(connection, [(write.tenant_id, receipt) for receipt in write.receipts], write.at)
-    INSERT_TRANSITIONS.change(connection, _flat(_log_row(write, commit_id) for write in winners))
-    REMOVE_TASKS.change(connection, _flat(_removed_tasks(write) for write in winners if write.tasks_removed))
-    PUT_TASKS.change(connection, _flat(_put_tasks(write) for write in winners if write.tasks_put))
-    PUT_SNAPSHOTS.change(connection, _flat(_snapshot(write) for write in winners if write.snapshot is not None))
-    INSERT_ATTRIBUTES.change(connection, _flat(_attributes(write, write.created) for write in winners if write.created))
+    INSERT_TRANSITIONS.change(connection, flat(_log_row(write, commit_id) for write in winners))
+    REMOVE_TASKS.change(connection, flat(_removed_tasks(write) for write in winners if write.tasks_removed))
+    PUT_TASKS.change(connection, flat(_put_tasks(write) for write in winners if write.tasks_put))
+    PUT_SNAPSHOTS.change(connection, flat(_snapshot(write) for write in winners if write.snapshot is not None))
+    INSERT_ATTRIBUTES.change(connection, flat(_attributes(write, write.created) for write in winners if write.created))
+    rare = [
+        write
+        for write in winners
+        if write.slots_asked or write.slots_freed or write.news_put or write.news_removed or write.version is not None
+    ]
+    if rare:
+        CHANGE_VERSIONS.change(connection, flat(_version(write) for write in rare if write.version is not None))
+        write_slots(connection, rare)
+        write_news(connection, rare)
     return losers | repeated
 
 
@@ -161,7 +179,7 @@ def _move(connection: Connection, writes: Sequence[TransitionWrite]) -> int:
 
 
 def _find_losers(connection: Connection, writes: Sequence[TransitionWrite]) -> dict[Key, WorkflowEngineError]:
-    sought = _flat((write.number, write.tenant_id, write.execution_id) for write in writes)
+    sought = flat((write.number, write.tenant_id, write.execution_id) for write in writes)
     keys = {(tenant_id, execution_id) for tenant_id, execution_id in LOSERS.fetch(connection, sought)}
     return {
         (write.tenant_id, write.execution_id): _defeat(write)
@@ -174,14 +192,6 @@ def _defeat(write: TransitionWrite) -> WorkflowEngineError:
     if write.created is not None:
         return AlreadyExists(f"an execution {write.execution_id!r} exists already", execution_id=write.execution_id)
     return Fenced(execution_id=write.execution_id, number=write.number)
-
-
-def _flat(rows: Iterable[Iterable[Any]]) -> list[Any]:
-    flat: list[Any] = []
-    extend: Callable[[Iterable[Any]], None] = flat.extend
-    for row in rows:
-        extend(row)
-    return flat
 
 
 def _execution_row(write: TransitionWrite, row: ExecutionRow) -> tuple[Any, ...]:
@@ -200,7 +210,16 @@ def _execution_row(write: TransitionWrite, row: ExecutionRow) -> tuple[Any, ...]
         summary.finished_at,
         write.number,
         write.last_sequence,
+        row.parent_execution_id,
+        row.parent_step_id,
+        row.parent_attempt,
+        row.parent_generation,
+        row.depth,
     )
+
+
+def _version(write: TransitionWrite) -> tuple[Any, ...]:
+    return write.tenant_id, write.execution_id, write.version
 
 
 def _log_row(write: TransitionWrite, commit_id: int) -> tuple[Any, ...]:
@@ -217,11 +236,11 @@ def _log_row(write: TransitionWrite, commit_id: int) -> tuple[Any, ...]:
 
 
 def _removed_tasks(write: TransitionWrite) -> list[Any]:
-    return _flat((write.tenant_id, write.execution_id, task_id) for task_id in write.tasks_removed)
+    return flat((write.tenant_id, write.execution_id, task_id) for task_id in write.tasks_removed)
 
 
 def _put_tasks(write: TransitionWrite) -> list[Any]:
-    return _flat(
+    return flat(
         (write.tenant_id, write.execution_id, task.task_id, task.kind, task.due_at, task.data, write.at)
         for task in write.tasks_put
     )
@@ -233,7 +252,7 @@ def _snapshot(write: TransitionWrite) -> tuple[Any, ...]:
 
 def _attributes(write: TransitionWrite, row: ExecutionRow) -> list[Any]:
     kinds = (("label", row.labels), ("metadata", row.metadata))
-    return _flat(
+    return flat(
         (write.tenant_id, write.execution_id, kind, key, *attribute_text(value), row.created_at)
         for kind, entries in kinds
         for key, value in entries.items()

@@ -10,17 +10,24 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
 
-from workflow_engine.models.errors import InvariantViolated, LimitExceeded, StoreUnavailable, WorkflowEngineError
+from workflow_engine.models.errors import (
+    GroupRefused,
+    InvariantViolated,
+    LimitExceeded,
+    StoreUnavailable,
+    WorkflowEngineError,
+)
 from workflow_engine.models.histogram import GROUP_SIZES, Histogram
 from workflow_engine.store import sqlite
 from workflow_engine.store.batch import Key, landed, write_transitions
 from workflow_engine.store.database import Database
-from workflow_engine.store.records import TransitionWrite
+from workflow_engine.store.records import Grant, TransitionWrite
+from workflow_engine.store.slots import grant_slots
 from workflow_engine.store.statements import Connection
 
 BATCH_WRITES_MAX = 1000
@@ -38,6 +45,9 @@ TICK_S = 1.0
 log = structlog.get_logger(__name__)
 
 OnDone = Callable[[Exception | None], None]
+OnGranted = Callable[[list[Grant]], None]
+"""Hears, on the loop, of the slots that a commit has granted, after the callers of that commit."""
+
 Job = Callable[[Connection], None]
 """A small write of another kind; it runs in the transaction of a batch."""
 
@@ -53,6 +63,10 @@ class Entry:
         self.key = key
         self.size_bytes = size_bytes
         self.error: Exception | None = None
+
+
+class Group(list[Entry]):
+    """First transitions of different executions, written in a transaction of their own: all of them, or none."""
 
 
 class CommitMeasures:
@@ -74,15 +88,15 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._heads: deque[Entry] = deque()
+        self._heads: deque[Entry | Group] = deque()
         self._behind: dict[Key, deque[Entry]] = {}
 
     def __len__(self) -> int:
         """How many writes may go now."""
         return len(self._heads)
 
-    def add(self, entry: Entry) -> None:
-        if entry.key is None:
+    def add(self, entry: Entry | Group) -> None:
+        if isinstance(entry, Group) or entry.key is None:
             self._heads.append(entry)
         elif entry.key in self._behind:
             self._behind[entry.key].append(entry)
@@ -91,19 +105,26 @@ class Lines:
             self._heads.append(entry)
 
     def take(self) -> list[Entry]:
-        """The next batch, at most one transition per execution."""
+        """The next batch, at most one transition per execution; a group is one by itself."""
         batch: list[Entry] = []
         size_bytes = 0
         while self._heads and len(batch) < BATCH_WRITES_MAX:
-            size_bytes += self._heads[0].size_bytes
+            head = self._heads[0]
+            if isinstance(head, Group):
+                if not batch:
+                    self._heads.popleft()
+                    batch = head
+                break
+            size_bytes += head.size_bytes
             if batch and size_bytes > BATCH_BYTES_MAX:
                 break
-            batch.append(self._heads.popleft())
+            self._heads.popleft()
+            batch.append(head)
         return batch
 
     def release(self, batch: list[Entry]) -> None:
         """The batch is done: those that stood right behind it come to the head."""
-        for entry in batch:
+        for entry in batch if not isinstance(batch, Group) else ():
             if entry.key is None:
                 continue
             behind = self._behind[entry.key]
@@ -122,7 +143,7 @@ class Committer:
     def __init__(self, database: Database, connection: Connection) -> None:
         self._database = database
         self._loop = asyncio.get_running_loop()
-        self._inbox: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Entry | Group | None] = queue.SimpleQueue()
         self._lines = Lines()
         self._connection: Connection | None = connection
         self._is_closing = False
@@ -131,6 +152,7 @@ class Committer:
         self._unanswered: set[Entry] = set()
         self._failure: StoreUnavailable | None = None
         self.queued_bytes = 0
+        self.on_granted: OnGranted = lambda _grants: None
         self.measures = CommitMeasures()
 
     @property
@@ -150,6 +172,16 @@ class Committer:
         self.queued_bytes += entry.size_bytes
         self._inbox.put(entry)
 
+    def put_group(self, group: Group) -> None:
+        """Queue a group; `on_done` of each entry runs as with `put`."""
+        if self._failure is not None:
+            for entry in group:
+                self._loop.call_soon(entry.on_done, self._failure)
+            return
+        self._unanswered.update(group)
+        self.queued_bytes += sum(entry.size_bytes for entry in group)
+        self._inbox.put(group)
+
     async def close(self) -> None:
         """Write what is queued, then end the thread and its connection."""
         self._inbox.put(None)
@@ -164,6 +196,9 @@ class Committer:
                 entry.on_done(entry.error)
             except Exception as error:  # noqa: BLE001 - one caller's bug must not keep the answer from the others
                 self._loop.call_exception_handler({"message": "on_done of a write failed", "exception": error})
+
+    def _tell(self, grants: list[Grant]) -> None:
+        self.on_granted(grants)
 
     def _stop(self, failure: StoreUnavailable | None) -> None:
         """The thread has ended. If by a bug, whoever waits hears of it, and so does everyone who comes after."""
@@ -191,12 +226,18 @@ class Committer:
             self._collect()
             batch = self._lines.take()
             if batch:
-                self._write(batch)
-                self._lines.release(batch)
-                self._report(self._resolve, batch)
+                self._serve(batch)
             elif self._is_closing:
                 break
             self._look_around(is_idle=not self._lines and not self._inbox.qsize())
+
+    def _serve(self, batch: list[Entry]) -> None:
+        """Write a batch, and have everybody told what came of it."""
+        grants = self._write(batch)
+        self._lines.release(batch)
+        self._report(self._resolve, batch)
+        if grants:
+            self._report(self._tell, grants)
 
     def _report(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -214,33 +255,37 @@ class Committer:
         while len(self._lines) < BATCH_WRITES_MAX and self._inbox.qsize():
             self._admit(self._inbox.get())
 
-    def _admit(self, entry: Entry | None) -> None:
+    def _admit(self, entry: Entry | Group | None) -> None:
         if entry is None:
             self._is_closing = True
         else:
             self._lines.add(entry)
 
-    def _write(self, batch: list[Entry]) -> None:
+    def _write(self, batch: list[Entry]) -> list[Grant]:
+        """Write it as one transaction; gives the slots that it has granted."""
         batch.sort(key=lambda entry: entry.key or ("", ""))
         begun_s = time.perf_counter()
+        first, then = (_write_whole, _write_whole) if isinstance(batch, Group) else (_write_together, _write_apart)
         try:
             self._database.require_log_room()
             connection = self._connected()
             try:
-                self._transact(connection, batch, _write_together)
+                grants = self._transact(connection, batch, first)
             except Exception as error:
                 if sqlite.unavailable(error) or isinstance(error, StoreUnavailable):
                     raise
                 _roll_back(connection)
-                self._transact(connection, batch, _write_apart)
+                grants = self._transact(connection, batch, then)
             self.measures.group_sizes.observe(len(batch))
             self.measures.seconds.observe(time.perf_counter() - begun_s)
+            return grants
         except Exception as error:  # noqa: BLE001 - the thread outlives every failure; the callers hear of it
             self._fail(batch, error)
+            return []
 
     def _transact(
         self, connection: Connection, batch: list[Entry], write: Callable[[Connection, list[Entry], int], None]
-    ) -> None:
+    ) -> list[Grant]:
         for entry in batch:
             entry.error = None
         commit_id = secrets.randbits(63)
@@ -248,11 +293,13 @@ class Committer:
         sqlite.begin(connection)
         if transitions:
             write(connection, transitions, commit_id)
+        grants = grant_slots(connection, _written(transitions))
         for entry in batch:
             if entry.key is None:
                 _run_job(connection, entry)
         self._commit(connection, transitions, commit_id)
         self._database.require_in_place()
+        return grants
 
     def _commit(self, connection: Connection, transitions: list[Entry], commit_id: int) -> None:
         try:
@@ -264,8 +311,7 @@ class Committer:
 
     def _has_landed(self, transitions: list[Entry], commit_id: int) -> bool:
         """Whether a COMMIT that failed took effect all the same; asked on a new connection, which trusts no cache."""
-        winners = (entry.write for entry in transitions if entry.error is None)
-        witness = next((write for write in winners if isinstance(write, TransitionWrite)), None)
+        witness = next(_written(transitions), None)
         self._disconnect()
         return witness is not None and landed(self._connected(), witness, commit_id)
 
@@ -301,6 +347,13 @@ class Committer:
             log.warning("store.close_failed", error=str(error))
 
 
+def _written(entries: list[Entry]) -> Iterator[TransitionWrite]:
+    """The transitions that were written; a loser has an error."""
+    for entry in entries:
+        if entry.error is None and isinstance(entry.write, TransitionWrite):
+            yield entry.write
+
+
 def _roll_back(connection: Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
@@ -325,6 +378,22 @@ def _write_apart(connection: Connection, entries: list[Entry], commit_id: int) -
     middle = len(entries) // 2
     _write_apart(connection, entries[:middle], commit_id)
     _write_apart(connection, entries[middle:], commit_id)
+
+
+def _write_whole(connection: Connection, entries: list[Entry], commit_id: int) -> None:
+    """Write all of a group, or nothing where one can't be written: that one hears why, the others that they may come
+    again.
+    """
+
+    def write() -> None:
+        _write_together(connection, entries, commit_id)
+        if any(entry.error is not None for entry in entries):
+            raise GroupRefused
+
+    error = _in_savepoint(connection, write)
+    if error is not None:
+        for entry in entries:
+            entry.error = entry.error or _refusal(error)
 
 
 def _run_job(connection: Connection, entry: Entry) -> None:

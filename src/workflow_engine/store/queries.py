@@ -281,6 +281,11 @@ _LOG_COLUMNS = [transitions.c[name] for name in LogRow.__struct_fields__]
 _OF_EXECUTION = _same(transitions, "tenant_id", "execution_id")
 _number = transitions.c.number
 _LOG = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number >= bindparam("number")).order_by(_number))
+_LOG_UNTIL = compiled(
+    select(*_LOG_COLUMNS)
+    .where(*_OF_EXECUTION, _number.between(bindparam("number"), bindparam("until")))
+    .order_by(_number)
+)
 _LOG_HOLDING = compiled(
     select(*_LOG_COLUMNS)
     .where(*_OF_EXECUTION, _number >= bindparam("number"))
@@ -305,6 +310,30 @@ def load_execution(
     snapshot = connection.execute(_SNAPSHOT, key).fetchone()
     after = snapshot[0] if snapshot else 0
     log = connection.execute(_LOG, key | {"number": after + 1}).fetchall()
+    return row, snapshot, [LogRow(*entry) for entry in log]
+
+
+def load_until(
+    connection: Connection, tenant_id: str, execution_id: str, sequence: int
+) -> tuple[ExecutionRow, tuple[int, bytes] | None, list[LogRow]]:
+    """The row, the snapshot if it is no younger, and the log up to the transition that holds the event."""
+    row = find_execution(connection, tenant_id, execution_id)
+    key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
+    numbers = _numbers(connection, key)
+    if numbers is None or not 1 <= sequence <= row.sequence:
+        message = f"the execution {execution_id!r} has no event {sequence}; its last one is {row.sequence}"
+        raise NotFound(message, sequence=row.sequence)
+    until = _number_after(connection, key, numbers, sequence - 1)
+    snapshot = connection.execute(_SNAPSHOT, key).fetchone()
+    if snapshot is not None and snapshot[0] > until:
+        snapshot = None
+    after = snapshot[0] if snapshot else 0
+    holder = LogRow(*connection.execute(_ROW, key | {"number": until}).fetchone())
+    if holder.first_sequence > sequence or (snapshot is None and numbers[0] > 1):
+        raise NotFound(
+            f"the history of {execution_id!r} up to event {sequence} is kept no longer", sequence=row.sequence
+        )
+    log = connection.execute(_LOG_UNTIL, key | {"number": after + 1, "until": until}).fetchall()
     return row, snapshot, [LogRow(*entry) for entry in log]
 
 

@@ -41,6 +41,13 @@ class ExecutionRow(msgspec.Struct):
     """The number of the last committed transition. The store sets it; what a caller gives is ignored."""
     sequence: int = 0
     """The last public sequence. The store sets it; what a caller gives is ignored."""
+    parent_execution_id: str | None = None
+    """Whose step waits for this execution; None: nobody's. The other parts of the parent are set with it."""
+    parent_step_id: str | None = None
+    parent_attempt: int | None = None
+    parent_generation: int | None = None
+    depth: int = 0
+    """How many executions stand above it: 0 for one that was started from outside."""
 
 
 class TaskRow(msgspec.Struct):
@@ -64,6 +71,46 @@ class OutstandingTask(msgspec.Struct):
     data: bytes | None
     created_at: int
     """The instant of the transition that put it last."""
+
+
+class SlotRow(msgspec.Struct, frozen=True):
+    """A step that asks for a slot of a limit: at most `concurrency` owners per tenant and `key`."""
+
+    step_id: str
+    key: str
+    attempt: int
+    generation: int
+    concurrency: int
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """A slot that a step has got."""
+
+    tenant_id: str
+    execution_id: str
+    step_id: str
+    attempt: int
+    generation: int
+    asked_at: int
+
+
+class NewsRow(msgspec.Struct, frozen=True):
+    """News for an execution that another one of its tenant wrote down: a command that it has not decided yet."""
+
+    execution_id: str
+    """Whom it is for; it need not exist."""
+    news_id: str
+    """The order of news from one sender, and the same however often they are written."""
+    command: bytes
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """News on their way."""
+
+    tenant_id: str
+    execution_id: str
+    news_id: str
+    command: bytes
 
 
 class IdempotencyRow(msgspec.Struct):
@@ -102,6 +149,16 @@ class TransitionWrite(msgspec.Struct):
     """Task ids. Removed before `tasks_put` is put; ids that are gone already do no harm."""
     snapshot: bytes | None = None
     """The state after this transition; replaces the snapshot before it."""
+    version: int | None = None
+    """The version of the definition that the execution goes on with; None: unchanged."""
+    slots_asked: list[SlotRow] = []
+    """In the order in which they stand in line. What was asked for the same attempt of a step before stays."""
+    slots_freed: list[tuple[str, str]] = []
+    """Step id and key of each. Freed before `slots_asked` are asked for; slots that are gone already do no harm."""
+    news_put: list[NewsRow] = []
+    """For other executions of the tenant."""
+    news_removed: list[str] = []
+    """Ids of this execution's own news, which this transition has folded."""
     receipts: list[IdempotencyRow] = []
     """If one of the keys stands already, nothing of this write is done: `AlreadyExists` with `data["key"]`."""
 

@@ -55,6 +55,11 @@ executions = Table(
     Column("finished_at", BigInteger),
     Column("transition", BigInteger, nullable=False),
     Column("sequence", BigInteger, nullable=False),
+    Column("parent_execution_id", Text),
+    Column("parent_step_id", Text),
+    Column("parent_attempt", Integer),
+    Column("parent_generation", Integer),
+    Column("depth", Integer, nullable=False),
     Index("executions_by_age", "tenant_id", "created_at", "execution_id"),
     Index("executions_by_workflow", "tenant_id", "workflow_id", "created_at", "execution_id"),
     Index("executions_by_status", "tenant_id", "status", "created_at", "execution_id"),
@@ -126,6 +131,33 @@ tasks = Table(
         postgresql_where=text("kind <> 'timer'"),
     ),
     sqlite_with_rowid=False,
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("execution_id", Text, primary_key=True),
+    Column("step_id", Text, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("is_granted", SmallInteger, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False),
+    Index("slots_in_line", "tenant_id", "key", "is_granted", "asked_at", "execution_id", "place"),
+    sqlite_with_rowid=False,
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("execution_id", Text, primary_key=True),
+    Column("news_id", Text, primary_key=True),
+    Column("command", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
 )
 
 attributes = Table(

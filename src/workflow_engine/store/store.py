@@ -1,22 +1,25 @@
 """The store: the one door to the database."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from workflow_engine.models.errors import InvariantViolated, LimitExceeded, NotPermitted, StoreUnavailable
 from workflow_engine.store import queries, retention, sqlite
-from workflow_engine.store.committer import WRITE_BYTES_MAX, CommitMeasures, Committer, Entry, OnDone
+from workflow_engine.store.committer import WRITE_BYTES_MAX, CommitMeasures, Committer, Entry, Group, OnDone, OnGranted
 from workflow_engine.store.database import Database
+from workflow_engine.store.inbox import list_news, remove_news
 from workflow_engine.store.lock import FileLock
 from workflow_engine.store.publishing import Expected, Publication, archive, publish
 from workflow_engine.store.readers import Readers
 from workflow_engine.store.receipts import find_receipt, forget_receipts, insert_receipt, update_receipt
 from workflow_engine.store.records import (
     DefinitionRow,
+    Delivery,
     ExecutionRow,
+    Grant,
     IdempotencyRow,
     LatestDefinition,
     LogRow,
@@ -26,6 +29,7 @@ from workflow_engine.store.records import (
     WorkflowRow,
 )
 from workflow_engine.store.server_key import ensure_server_key, find_server_key
+from workflow_engine.store.slots import list_granted, list_holders
 from workflow_engine.store.statements import Connection
 
 QUEUE_MAX = 50_000
@@ -140,6 +144,31 @@ class Store:
         key = (write.tenant_id, write.execution_id)
         self._put(Entry(write, on_done, key, size_bytes), error)
 
+    def submit_group(self, writes: Iterable[tuple[TransitionWrite, OnDone]]) -> None:
+        """Queue the first transitions of different executions, to be written in one commit: all of them, or none.
+
+        `on_done` of each is told what `submit` tells. Where one is refused, all others hear `GroupRefused`.
+        """
+        group = Group(
+            Entry(write, on_done, (write.tenant_id, write.execution_id), _size_bytes(write))
+            for write, on_done in writes
+        )
+        refusal = self._refusal_of(sum(entry.size_bytes for entry in group))
+        if self._committer is not None and refusal is None:
+            self._committer.put_group(group)
+            return
+        for entry in group:
+            asyncio.get_running_loop().call_soon(entry.on_done, refusal)
+
+    def on_granted(self, listener: OnGranted) -> None:
+        """Who hears, on the event loop, of the slots of limits that a commit has granted.
+
+        A grant is told once its commit is durable. One that could not be told (the process ended, a commit whose
+        outcome nobody knew) is found by `granted_slots`.
+        """
+        if self._committer is not None:
+            self._committer.on_granted = listener
+
     async def commit(self, write: TransitionWrite) -> None:
         """Write one transition and return once it is on stable storage; raises what `submit` would give."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -186,6 +215,10 @@ class Store:
     async def archive(self, tenant_id: str, workflow_id: str) -> None:
         """Take no new executions for a workflow; `NotFound` where there is none."""
         await self._run_job(lambda connection: archive(connection, tenant_id, workflow_id), 0)
+
+    async def remove_news(self, keys: list[tuple[str, str, str]]) -> None:
+        """Take news away that need no transition: tenant, execution and news id of each."""
+        await self._run_job(lambda connection: remove_news(connection, keys), 0)
 
     async def update_receipt(self, tenant_id: str, receipt: IdempotencyRow) -> None:
         """Replace the answer that is kept under an `Idempotency-Key`."""
@@ -241,17 +274,22 @@ class Store:
         return results[0]
 
     def _put(self, entry: Entry, error: Exception | None) -> None:
-        committer = self._committer
-        if committer is None:
-            error = NotPermitted("the database was opened for reading only")
-        elif self._is_closed:
-            error = StoreUnavailable("the store is closed")
-        elif committer.queued >= QUEUE_MAX or committer.queued_bytes + entry.size_bytes > QUEUE_BYTES_MAX:
-            error = error or StoreUnavailable("too many writes are waiting for the database")
+        error = error or self._refusal_of(entry.size_bytes)
         if error is not None:
             asyncio.get_running_loop().call_soon(entry.on_done, error)
-        elif committer is not None:
-            committer.put(entry)
+        elif self._committer is not None:
+            self._committer.put(entry)
+
+    def _refusal_of(self, size_bytes: int) -> Exception | None:
+        """Why nothing more is taken now, if so."""
+        committer = self._committer
+        if committer is None:
+            return NotPermitted("the database was opened for reading only")
+        if self._is_closed:
+            return StoreUnavailable("the store is closed")
+        if committer.queued >= QUEUE_MAX or committer.queued_bytes + size_bytes > QUEUE_BYTES_MAX:
+            return StoreUnavailable("too many writes are waiting for the database")
+        return None
 
     # Reads
 
@@ -331,6 +369,17 @@ class Store:
         """The execution, its latest snapshot (number and state) and the log after it, as they stood at one instant."""
         return await self._read(lambda c: queries.load_execution(c, tenant_id, execution_id))
 
+    async def load_until(
+        self, tenant_id: str, execution_id: str, sequence: int
+    ) -> tuple[ExecutionRow, tuple[int, bytes] | None, list[LogRow]]:
+        """The execution as it stood at the end of the transition that holds the event `sequence`: its row as it is
+        now, the snapshot to begin with (None: begin with nothing), and the log from there to that transition.
+
+        Raises:
+            NotFound: no such execution, or it has no such event; `data["sequence"]` is its last one.
+        """
+        return await self._read(lambda c: queries.load_until(c, tenant_id, execution_id, sequence))
+
     async def log(
         self,
         tenant_id: str,
@@ -357,6 +406,25 @@ class Store:
     async def unfinished(self, *, after: tuple[str, str] | None = None, limit: int = 500) -> list[tuple[str, str]]:
         """`(tenant_id, execution_id)` of what is running, of all tenants: what a start recovers."""
         return await self._read(lambda c: queries.list_unfinished(c, after, limit))
+
+    async def slot_holders(self, tenant_id: str, key: str) -> list[tuple[str, str, bool, int]]:
+        """`(execution_id, step_id, is_granted, asked_at)` of a limit: the owners of its slots, then who waits, in
+        order; at most 100.
+        """
+        return await self._read(lambda c: list_holders(c, tenant_id, key))
+
+    async def granted_slots(self, execution: tuple[str, str] | None = None) -> list[Grant]:
+        """The slots that an execution (tenant and id) has; for None those of all tenants."""
+        return await self._read(lambda c: list_granted(c, execution))
+
+    async def news(self, *, after: tuple[str, str, str] = ("", "", ""), limit: int = 500) -> list[Delivery]:
+        """News of all tenants that no transition has folded yet, by execution and in order. A page may end early, at
+        8 MiB; an empty one is the end.
+
+        Args:
+            after: tenant, execution and news id of the last entry of the page before.
+        """
+        return await self._read(lambda c: list_news(c, after, limit))
 
     async def due(
         self, *, until: int, limit: int = 500, after: tuple[int, str, str] | None = None
@@ -465,6 +533,8 @@ def _size_bytes(write: TransitionWrite) -> int:
     size_bytes = len(write.events)
     if write.snapshot is not None:
         size_bytes += len(write.snapshot)
+    for news in write.news_put:
+        size_bytes += len(news.command)
     for task in write.tasks_put:
         size_bytes += len(task.data) if task.data is not None else 0
     return size_bytes

@@ -6,12 +6,24 @@ definition, and nobody may stop the process for that long. A test holds the tabl
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Final
+
+import re2
 
 from workflow_engine.models.field import is_template
 from workflow_engine.models.problem import pointer
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# What the checker of values (services/json_schema) takes; a test holds the two together.
+PATTERN_CHARS_MAX: Final = 1_024
+PATTERN_PROGRAM_MAX: Final = 20_000
+PATTERNS_MAX: Final = 200
+_PATTERN_OPTIONS = re2.Options()
+_PATTERN_OPTIONS.max_mem = 1 << 19
+_PATTERN_OPTIONS.log_errors = False
+_PATTERN_OPTIONS.never_capture = True
+_UNICODE_ESCAPE = re.compile(r"((?:[^\\]|^)(?:\\\\)*)\\u([0-9a-fA-F]{4})")
 
 # Subschemas that one value may meet at one place, through references, allOf and the like.
 _COST_MAX = 2_000
@@ -110,6 +122,9 @@ def schema_problems(schema: dict[str, Any]) -> list[SchemaProblem]:
     Strings that hold `${ }` are taken, as they may turn out right at run time.
     """
     parts = list(_subschemas(schema))
+    too_many = list(_pattern_count_problems(parts))
+    if too_many:
+        return too_many
     anchors = {part.get(word) for _, part in parts if isinstance(part, dict) for word in ("$anchor", "$dynamicAnchor")}
     found = [problem for path, part in parts for problem in _part_problems(path, part, schema, anchors)]
     if not found:
@@ -202,10 +217,35 @@ def _target_of(reference: str, schema: Any) -> Any:
 
 
 def _pattern_problems(path: str, pattern: str) -> Iterator[SchemaProblem]:
+    if len(pattern) > PATTERN_CHARS_MAX:
+        yield path, f"a pattern has at most {PATTERN_CHARS_MAX:,} characters", None
+        return
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        yield path, f"the pattern is no regular expression: {error}", None
+        compiled = re2.compile(_UNICODE_ESCAPE.sub(r"\1\\x{\2}", pattern), _PATTERN_OPTIONS)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0] if isinstance(error, re2.error) and error.args else "half of a surrogate pair"
+        told = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        yield (
+            path,
+            f"the pattern is no regular expression: {told[:200]}",
+            "the syntax is RE2's: no look-around, no references",
+        )
+        return
+    if compiled.programsize > PATTERN_PROGRAM_MAX:
+        yield path, "the pattern unfolds to too many steps", "let it repeat less"
+
+
+def _pattern_count_problems(parts: list[tuple[str, Any]]) -> Iterator[SchemaProblem]:
+    patterns: set[str] = set()
+    for path, part in parts:
+        if not isinstance(part, dict):
+            continue
+        by_name = part.get("patternProperties")
+        found = [part.get("pattern"), *(by_name if isinstance(by_name, dict) else ())]
+        patterns.update(text for text in found if isinstance(text, str))
+        if len(patterns) > PATTERNS_MAX:
+            yield path, f"the schema has more than {PATTERNS_MAX} different patterns", "use some of them more than once"
+            return
 
 
 def _cost_problems(schema: dict[str, Any], parts: list[Any]) -> Iterator[SchemaProblem]:

@@ -78,8 +78,10 @@ class NameCheck:
 
     def _scope(self, scope: ScopeView, names: Names) -> None:
         caught = {connection.target for connection in scope.connections if connection.is_error}
+        undoing = _names_of_undoing(scope)
         for node in scope.nodes:
-            self._node(node, names.with_roots("error") if node.id in caught else names)
+            here = names.with_roots(*undoing.get(node.id, ()))
+            self._node(node, here.with_roots("error") if node.id in caught else here)
         for connection in scope.connections:
             here = names.with_roots("error") if connection.is_error else names
             self._expression(connection.raw.get("when"), connection.path + "/when", here)
@@ -280,9 +282,21 @@ def _keys(value: object) -> set[str]:
 
 
 def _names_around(scope: ScopeView) -> frozenset[str]:
-    """Item names and `iteration` of the groups that a scope is inside of."""
+    """Item names and `iteration` of the groups that a scope is inside of, and what those see that undo a node."""
     groups = [around.group for around in scope.enclosing() if around.group is not None]
-    return frozenset(name for group in groups for name in _own_names(group))
+    return frozenset(
+        name for group in groups for name in (*_own_names(group), *_names_of_undoing(group.scope).get(group.id, ()))
+    )
+
+
+def _names_of_undoing(scope: ScopeView) -> dict[str | None, list[str]]:
+    """What a compensating node sees of the step that it undoes: its output, item, index and iteration."""
+    found: dict[str | None, list[str]] = {}
+    for node in scope.nodes:
+        target = node.raw.get("compensate")
+        if isinstance(target, str):
+            found.setdefault(target, ["output"]).extend(_own_names(node))
+    return found
 
 
 def _own_names(node: NodeView) -> list[str]:

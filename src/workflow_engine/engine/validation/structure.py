@@ -16,6 +16,7 @@ def check_structure(outline: Outline, report: Report) -> None:
             _check_connection(connection, scope, outline, report)
         _check_otherwise(scope, report)
         _check_references(scope, outline, report)
+        _check_undoing(scope, report)
         _check_start(scope, report)
         _check_decisions(scope, report)
 
@@ -84,6 +85,25 @@ def _check_references(scope: ScopeView, outline: Outline, report: Report) -> Non
     for path, node_id in _references(scope):
         if node_id not in scope.by_id:
             _tell_unknown(node_id, path, scope, outline, report)
+
+
+def _check_undoing(scope: ScopeView, report: Report) -> None:
+    """A node that undoes another stands outside of the flow: nothing but a compensation activates it."""
+    undoing = {name for node in scope.nodes if isinstance(name := node.raw.get("compensate"), str)}
+    hint = "let the compensation activate it alone; a copy of it can stand in the flow"
+    for connection in scope.connections:
+        for word, node_id in (("from", connection.source), ("to", connection.target)):
+            if node_id in undoing:
+                report.error(
+                    "compensation_in_flow",
+                    connection.path + pointer(word),
+                    f"`{node_id}` undoes another node, so it stands outside of the flow",
+                    hint,
+                )
+    for index, node_id in enumerate(_listed(scope.raw, "start")):
+        if isinstance(node_id, str) and node_id in undoing:
+            message = f"`{node_id}` undoes another node, so the flow can't begin with it"
+            report.error("compensation_in_flow", scope.path + pointer("start", index), message, hint)
 
 
 def _references(scope: ScopeView) -> list[tuple[str, str]]:

@@ -10,7 +10,9 @@ from workflow_engine.engine.validation.outline import outline_of
 from workflow_engine.engine.validation.report import Report
 from workflow_engine.engine.validation.schema import check_schema
 from workflow_engine.engine.validation.served import check_served
+from workflow_engine.engine.validation.soundness import check_soundness
 from workflow_engine.engine.validation.structure import check_structure
+from workflow_engine.engine.validation.test_cases import check_test_cases
 from workflow_engine.models.json_value import JsonInvalid, JsonValue, check_json
 from workflow_engine.models.problem import Problem
 from workflow_engine.models.workflow import Definition
@@ -60,8 +62,10 @@ def _check(document: JsonValue, limits: Limits, report: Report) -> Definition | 
     definition = check_schema(document, outline, report)
     check_served(outline, report)
     check_structure(outline, report)
+    check_test_cases(outline, report)
     check_constants(outline, report)
     NameCheck(outline, report, expression_bytes_max=limits.expression_bytes_max).run()
+    check_soundness(outline, report)
     return definition
 
 

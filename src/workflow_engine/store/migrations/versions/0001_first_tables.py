@@ -15,6 +15,8 @@ def upgrade() -> None:
     create_workflow_tables()
     create_execution_tables()
     create_task_tables()
+    create_slots()
+    create_inbox()
     create_idempotency_keys()
     create_server_keys()
 
@@ -85,6 +87,11 @@ def create_executions() -> None:
         sa.Column("finished_at", sa.BigInteger),
         sa.Column("transition", sa.BigInteger, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
+        sa.Column("parent_execution_id", sa.Text),
+        sa.Column("parent_step_id", sa.Text),
+        sa.Column("parent_attempt", sa.Integer),
+        sa.Column("parent_generation", sa.Integer),
+        sa.Column("depth", sa.Integer, nullable=False),
         sqlite_with_rowid=False,
     )
     unfinished = sa.text("status = 'running'")
@@ -134,6 +141,36 @@ def create_task_tables() -> None:
     op.create_index("tasks_due", "tasks", due, sqlite_where=timers, postgresql_where=timers)
     op.create_index("tasks_by_kind", "tasks", columns, sqlite_where=others, postgresql_where=others)
     op.create_index("tasks_by_id", "tasks", ["tenant_id", "task_id"], sqlite_where=others, postgresql_where=others)
+
+
+def create_slots() -> None:
+    op.create_table(
+        "slots",
+        key("tenant_id"),
+        key("execution_id"),
+        key("step_id"),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("generation", sa.Integer, nullable=False),
+        sa.Column("concurrency", sa.Integer, nullable=False),
+        sa.Column("is_granted", sa.SmallInteger, nullable=False),
+        sa.Column("asked_at", sa.BigInteger, nullable=False),
+        sa.Column("place", sa.Integer, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    columns = ["tenant_id", "key", "is_granted", "asked_at", "execution_id", "place"]
+    op.create_index("slots_in_line", "slots", columns)
+
+
+def create_inbox() -> None:
+    op.create_table(
+        "inbox",
+        key("tenant_id"),
+        key("execution_id"),
+        key("news_id"),
+        sa.Column("command", sa.LargeBinary, nullable=False),
+        sa.Column("created_at", sa.BigInteger, nullable=False),
+    )
 
 
 def create_idempotency_keys() -> None:
