@@ -5,10 +5,10 @@ export UV_PYTHON_DOWNLOADS := never
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check fix bench lock properties faults fuzz clean
+.PHONY: help install demo serve test check fix bench bench-peers lock properties faults fuzz clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 install: .venv/.installed ## make .venv with the locked dependencies and the command workflow-engine
 
@@ -42,8 +42,11 @@ fix: install ## format and mend what the linter can mend
 bench: install ## measure throughput, latency and cost per step
 	@$(BIN)/python -m bench
 
-properties: install ## the long property tests
-	@PROPERTIES=long $(BIN)/python -m pytest tests/properties
+bench-peers: install ## the same works for other engines beside this one, in one run (options: ARGS="--quick")
+	@$(BIN)/python -m bench.peers $(ARGS)
+
+properties: install ## the long property tests and simulations
+	@PROPERTIES=long $(BIN)/python -m pytest tests/properties tests/simulation
 
 faults: install ## every fault once as it is (must be survived) and once unprotected (must not be)
 	@$(BIN)/python tests/faults/fault_runner.py
