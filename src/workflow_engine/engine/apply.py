@@ -494,7 +494,7 @@ def _note_undo(state: ExecutionState, step: Step, fact: StepCompleted) -> None:
 def _show_compensated(state: ExecutionState, undo: Undo) -> None:
     scope = state.scopes.get(undo.scope)
     view = scope.views.get(undo.node) if scope is not None else None
-    if view is not None:
+    if view is not None and view["status"] == "completed":
         view["status"] = "compensated"
 
 
