@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check fix bench bench-peers lock properties faults fuzz clean
+.PHONY: help install demo serve test check fix bench bench-paused bench-peers lock properties faults fuzz clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ fix: install ## format and mend what the linter can mend
 bench: install ## measure throughput, latency and cost per step
 	@$(BIN)/python -m bench
 
+bench-paused: install ## what 100,000 paused executions cost
+	@$(BIN)/python -m bench.paused 100
+
 bench-peers: install ## the same works for other engines beside this one, in one run (options: ARGS="--quick")
 	@$(BIN)/python -m bench.peers $(ARGS)
 
@@ -58,4 +61,4 @@ lock: ## renew requirements.txt from pyproject.toml (no registry host is ever wr
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv bench/.venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -9,6 +9,8 @@ MODULES = {
     "store": "bench.store",
     "expressions": "bench.expressions",
     "live": "bench.live",
+    "serving": "bench.serving",
+    "paused": "bench.paused",
 }
 
 
