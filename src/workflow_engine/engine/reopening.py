@@ -42,12 +42,16 @@ def _may_reopen(t: Transition, step: Step) -> bool:
     """A step opens once what it is inside of is open; one that was over before its items, with the first of them."""
     if step.is_detached:
         return False
-    steps = t.working.state.steps
-    if step.parent is not None:
-        parent = t.working.find(step.parent)
-        return parent is not None and (step.parent in steps or parent.is_detached)
-    owner = steps.get(step.scope[:-1]) if step.scope else None
-    return not step.scope or (owner is not None and owner.status != PENDING)
+    if step.parent is None:
+        return _is_open(t, step.scope)
+    parent = t.working.find(step.parent)
+    is_active = step.parent in t.working.state.steps
+    return is_active or (parent is not None and parent.is_detached and _is_open(t, parent.scope))
+
+
+def _is_open(t: Transition, scope: str) -> bool:
+    owner = t.working.state.steps.get(scope[:-1])
+    return not scope or (owner is not None and owner.status != PENDING)
 
 
 def _reopen(t: Transition, step: Step) -> None:
