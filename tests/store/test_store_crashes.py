@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from pysqlite3 import dbapi2
+from databases import SQLITE_ONLY, asked
 
 from workflow_engine.models.errors import DatabaseInUse, StoreUnavailable
 from workflow_engine.store import Store
@@ -52,7 +52,8 @@ def killer(url: str) -> Iterator[Killer]:
 
 async def test_every_acknowledged_transition_survives_kill_9(url: str, killer: Killer) -> None:
     luck = random.Random(7)
-    for round_number in range(20):
+    rounds = 20 if url.startswith("sqlite") else 5
+    for round_number in range(rounds):
         ledger = killer.kill_one(f"round{round_number}", luck.randint(1, 1500))
         store = await Store.open(url)
         for execution_id, number in ledger.items():
@@ -60,10 +61,9 @@ async def test_every_acknowledged_transition_survives_kill_9(url: str, killer: K
         for execution_id in luck.sample(sorted(ledger), min(10, len(ledger))):
             await require_whole(store, execution_id)
         await store.close()
-    connection = dbapi2.connect(url.removeprefix("sqlite:///"))
-    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
-    connection.close()
+    if url.startswith("sqlite"):
+        assert asked(url, "PRAGMA integrity_check") == [("ok",)]
+        assert asked(url, "PRAGMA auto_vacuum") == [(2,)]
 
 
 async def require_whole(store: Store, execution_id: str) -> None:
@@ -78,11 +78,11 @@ async def require_whole(store: Store, execution_id: str) -> None:
     assert len(timers) == row.transition
 
 
-async def test_a_second_process_is_refused_by_pid_and_let_in_after_kill_9(url: str) -> None:
+async def test_a_second_process_is_refused_by_name_and_let_in_after_kill_9(url: str) -> None:
     with writer(url, "holder") as child:
         assert child.stdout is not None
         child.stdout.readline()
-        with pytest.raises(DatabaseInUse, match=f"process {child.pid} writes to"):
+        with pytest.raises(DatabaseInUse, match=rf"process {child.pid}\b.* writes to"):
             await Store.open(url)
         beside = await Store.open(url, read_only=True)
         assert len(await beside.executions("acme", limit=500)) > 0
@@ -96,6 +96,7 @@ async def test_a_second_process_is_refused_by_pid_and_let_in_after_kill_9(url: s
     await store.close()
 
 
+@SQLITE_ONLY
 async def test_another_name_of_the_file_does_not_get_round_the_lock(store: Store, tmp_path: Path) -> None:
     (tmp_path / "alias.db").symlink_to(tmp_path / "engine.db")
     with pytest.raises(DatabaseInUse):
@@ -106,11 +107,13 @@ def files_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
+@SQLITE_ONLY
 async def test_reading_where_there_is_no_database_makes_none(url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="there is no database at"):
         await Store.open(url, read_only=True)
     assert files_in(tmp_path) == []
 
 
+@SQLITE_ONLY
 async def test_the_files_are_for_their_owner_alone(store: Store, tmp_path: Path) -> None:
     assert {path.stat().st_mode & 0o077 for path in files_in(tmp_path)} == {0}

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from databases import SQLITE_ONLY
 from pysqlite3 import dbapi2
 from store_writes import first, later, outcomes
 
 from workflow_engine.models.errors import Fenced, StorageFull, StoreUnavailable
-from workflow_engine.store import Store, committer, database, sqlite
+from workflow_engine.store import Store, committer, database, sqlite, sqlite_database
 
 HERE = Path(__file__).parent
+
+pytestmark = SQLITE_ONLY
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
@@ -63,6 +66,8 @@ def test_writes_that_the_file_system_refuses_leave_nothing_behind_and_later_ones
 
 class FailingCommit:
     """A writer's connection; while `failures` has entries, COMMIT does the next of them and reports an I/O error."""
+
+    dialect = sqlite.DIALECT
 
     def __init__(self, connection: Any, failures: list[str | None]) -> None:
         self._connection = connection
@@ -119,7 +124,7 @@ async def test_the_wal_grows_while_a_reader_holds_its_view_and_shrinks_after(
 ) -> None:
     cap_bytes = 1024 * 1024
     monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", cap_bytes)
-    monkeypatch.setattr(database, "WAL_BYTES_ALARM", 2 * cap_bytes)
+    monkeypatch.setattr(sqlite_database, "WAL_BYTES_ALARM", 2 * cap_bytes)
     monkeypatch.setattr(database, "UPKEEP_S", 0.0)
     monkeypatch.setattr(committer, "TICK_S", 0.01)
     store = await Store.open(url)
@@ -142,7 +147,7 @@ async def test_a_reader_that_never_ends_cannot_make_the_wal_fill_the_disk(
 ) -> None:
     cap_bytes = 4 * 1024 * 1024
     monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", 1024 * 1024)
-    monkeypatch.setattr(database, "WAL_BYTES_CAP", cap_bytes)
+    monkeypatch.setattr(sqlite_database, "WAL_BYTES_CAP", cap_bytes)
     monkeypatch.setattr(database, "UPKEEP_S", 0.0)
     monkeypatch.setattr(committer, "TICK_S", 0.01)
     store = await Store.open(url)

@@ -1,9 +1,8 @@
 """First transitions that are written together, or not at all."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 
+from databases import asked
 from store_writes import first, later, outcomes
 
 from workflow_engine.models.errors import AlreadyExists, GroupRefused, StoreUnavailable
@@ -31,9 +30,8 @@ async def test_a_group_is_one_commit_by_itself(store: Store, url: str) -> None:
     results = await asyncio.gather(single, group, after)
     assert [set(result) for result in results] == [{None}] * 3
     commits: dict[int, set[str]] = {}
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        for commit_id, execution_id in connection.execute("SELECT commit_id, execution_id FROM transitions"):
-            commits.setdefault(commit_id, set()).add(execution_id)
+    for commit_id, execution_id in asked(url, "SELECT commit_id, execution_id FROM transitions"):
+        commits.setdefault(commit_id, set()).add(execution_id)
     assert [ids for ids in commits.values() if any(one.startswith("g") for one in ids)] == [{f"g-{n}" for n in names}]
 
 

@@ -1,7 +1,7 @@
 """News between executions: put down by the sender's commit, taken away by the receiver's."""
 
 import pytest
-from pysqlite3 import dbapi2
+from databases import asked
 from store_writes import execution_row, first, later, outcomes
 
 from workflow_engine.models.errors import NotFound
@@ -68,9 +68,7 @@ async def test_a_removed_execution_takes_its_news_along(store: Store, url: str) 
     await store.commit(telling("child", 2, "n"))
     await store.commit(later("parent", 2, summary=Summary("completed", None, 100, 1, 2)))
     await store.remove_executions([("acme", "parent")], before=10)
-    connection = dbapi2.connect(url.removeprefix("sqlite:///"))
-    assert connection.execute("SELECT count(*) FROM inbox").fetchone() == (0,)
-    connection.close()
+    assert asked(url, "SELECT count(*) FROM inbox") == [(0,)]
 
 
 async def test_the_parent_and_the_version_of_an_execution_are_read_back(store: Store) -> None:

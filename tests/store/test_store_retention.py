@@ -2,11 +2,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from pysqlite3 import dbapi2
+from databases import SQLITE_ONLY, asked
 from store_writes import first, later, outcomes
 
 from workflow_engine.models.errors import Fenced, NotFound, StorageFull
 from workflow_engine.store import IdempotencyRow, Store, Summary, TaskRow, committer, database
+from workflow_engine.store.schema import metadata
 
 COMPLETED = Summary("completed", None, 100, 1_000, 2_000)
 
@@ -19,17 +20,10 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 def rows_of(url: str, execution_id: str) -> dict[str, int]:
     """Rows of an execution in every table that has some."""
-    connection = dbapi2.connect(url.removeprefix("sqlite:///"))
-    try:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        counts = {}
-        for table in tables:
-            if "execution_id" in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
-                sql = f"SELECT count(*) FROM {table} WHERE execution_id = ?"
-                counts[table] = connection.execute(sql, (execution_id,)).fetchone()[0]
-        return {table: count for table, count in counts.items() if count}
-    finally:
-        connection.close()
+    tables = [table.name for table in metadata.sorted_tables if "execution_id" in table.c]
+    sql = "SELECT count(*) FROM {} WHERE execution_id = '{}'"
+    counts = {table: asked(url, sql.format(table, execution_id))[0][0] for table in tables}
+    return {table: count for table, count in counts.items() if count}
 
 
 async def test_a_removed_execution_leaves_no_row_in_any_table(store: Store, url: str) -> None:
@@ -94,6 +88,7 @@ async def test_old_executions_of_a_workflow_are_listed_page_by_page(store: Store
     assert (await store.created_before("acme", "orders", before=1_002))[0] == (1_000, "e0", None, 1)
 
 
+@SQLITE_ONLY
 async def test_deleted_space_goes_back_to_the_disk(store: Store, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "UPKEEP_S", 0.0)
     monkeypatch.setattr(committer, "TICK_S", 0.01)
@@ -120,6 +115,7 @@ async def test_idempotency_keys_are_forgotten_oldest_first(store: Store) -> None
     assert await store.receipt("acme", "POST /x", "key-4") is not None
 
 
+@SQLITE_ONLY
 async def test_a_probe_meets_a_full_disk(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = await Store.open(url)
     await store.probe()

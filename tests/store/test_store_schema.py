@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from pysqlite3 import dbapi2
+from databases import SQLITE_ONLY, asked, done
 from store_writes import first
 
 from workflow_engine.models.errors import StoreUnavailable
@@ -15,16 +15,13 @@ from workflow_engine.store.schema import HEAD, REVISIONS, metadata
 
 
 def schema(path: Path) -> list[tuple[str, str, str]]:
-    connection = dbapi2.connect(str(path))
-    found = connection.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master ORDER BY type, name").fetchall()
-    connection.close()
+    found = asked(f"sqlite:///{path}", "SELECT type, name, coalesce(sql, '') FROM sqlite_master ORDER BY type, name")
     return [(kind, name, re.sub(r"\s", "", sql)) for kind, name, sql in found]
 
 
 def migrate(path: Path) -> None:
     sqlite.prepare_file(path)
     connection = sqlite.connect_writer(path)
-    sqlite.begin(connection)
     migration.run_migrations(connection)
     assert not connection.in_transaction
     connection.close()
@@ -39,10 +36,8 @@ async def test_the_migrations_make_the_same_schema_as_a_fresh_database(tmp_path:
     await store.close()
 
 
-async def test_a_database_behind_the_head_is_upgraded_when_it_is_opened(url: str, tmp_path: Path) -> None:
-    connection = dbapi2.connect(str(tmp_path / "engine.db"), isolation_level=None)
-    connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    connection.close()
+async def test_a_database_behind_the_head_is_upgraded_when_it_is_opened(url: str) -> None:
+    done(url, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     with pytest.raises(StoreUnavailable, match="db upgrade"):
         await Store.open(url, read_only=True)
     store = await Store.open(url)
@@ -62,22 +57,22 @@ def test_every_table_is_keyed_by_tenant_first() -> None:
     assert {next(iter(table.primary_key)).name for table in metadata.sorted_tables} == {"tenant_id"}
 
 
-async def test_a_database_of_a_newer_release_is_refused_and_left_alone(url: str, tmp_path: Path) -> None:
+async def test_a_database_of_a_newer_release_is_refused_and_left_alone(url: str) -> None:
     await (await Store.open(url)).close()
-    connection = dbapi2.connect(str(tmp_path / "engine.db"), isolation_level=None)
-    connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
+    done(url, "UPDATE alembic_version SET version_num = '9999'")
     for read_only in (False, True):
         with pytest.raises(StoreUnavailable, match="schema 9999, newer than this release"):
             await Store.open(url, read_only=read_only)
 
 
-async def test_a_file_of_another_program_is_refused_and_left_alone(url: str, tmp_path: Path) -> None:
-    connection = dbapi2.connect(str(tmp_path / "engine.db"))
-    connection.execute("CREATE TABLE theirs (id INTEGER)")
-    connection.close()
+async def test_a_database_of_another_program_is_refused_and_left_alone(url: str) -> None:
+    done(url, "CREATE TABLE theirs (id INTEGER)")
     with pytest.raises(StoreUnavailable, match="another program"):
         await Store.open(url)
+
+
+@SQLITE_ONLY
+async def test_a_file_that_is_no_database_is_refused_and_left_alone(url: str, tmp_path: Path) -> None:
     (tmp_path / "engine.db").write_bytes(b"no database at all" * 100)
     with pytest.raises(StoreUnavailable, match="not a database"):
         await Store.open(url)
@@ -85,19 +80,22 @@ async def test_a_file_of_another_program_is_refused_and_left_alone(url: str, tmp
 
 
 @pytest.mark.parametrize(
-    "url",
+    "name",
     [
         "sqlite://",
         "sqlite:///:memory:",
         "sqlite:////tmp/x.db?mode=ro",
         "sqlite:///file:x.db",
-        "postgresql://h/d",
+        "mysql://h/d",
+        "postgresql+asyncpg://h/d",
+        "postgresql://h/d?unknown=1",
+        "postgresqlx",
         "x.db",
     ],
 )
-async def test_a_url_that_names_no_sqlite_file_is_refused(url: str) -> None:
+async def test_a_url_that_names_no_database_is_refused(name: str) -> None:
     with pytest.raises(StoreUnavailable, match=r"sqlite:////absolute/path\.db"):
-        await Store.open(url)
+        await Store.open(name)
 
 
 async def test_missing_folders_are_made(tmp_path: Path) -> None:

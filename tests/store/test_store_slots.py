@@ -1,9 +1,10 @@
 """The slots of tenant-wide limits: granted by the commits that ask for and free them, in the order of asking."""
 
+from databases import SQLITE_ONLY
 from pysqlite3 import dbapi2
 from store_writes import first, later, outcomes
 
-from workflow_engine.store import Grant, SlotRow, Store, Summary, TransitionWrite, slots
+from workflow_engine.store import Grant, SlotRow, Store, Summary, TransitionWrite, slots, sqlite
 
 
 class Told:
@@ -175,16 +176,19 @@ async def test_a_removed_execution_takes_its_slots_along(store: Store) -> None:
     assert await store.slot_holders("acme", "bank") == []
 
 
+@SQLITE_ONLY
 async def test_a_line_is_found_by_its_index_and_read_in_its_order(store: Store) -> None:
     connection = dbapi2.connect(str(store._database.path))
     line = {"tenant_id": "acme", "key": "bank", "is_granted": 0, "limit": 100}
-    for sql in (slots._WAITING, slots._HOLDERS):
+    for statement in (slots._WAITING, slots._HOLDERS):
+        sql = statement.form(sqlite.DIALECT).text
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", line)]
         assert len(plan) == 1, plan
         assert "slots_in_line (tenant_id=? AND key=? AND is_granted=?)" in plan[0]
     connection.close()
 
 
+@SQLITE_ONLY
 async def test_a_grant_costs_the_same_behind_a_hundred_steps_and_behind_a_hundred_thousand(store: Store) -> None:
     few = await instructions_of_a_grant(store, "few", 100)
     many = await instructions_of_a_grant(store, "many", 100_000)
@@ -203,7 +207,7 @@ async def instructions_of_a_grant(store: Store, key: str, waiting: int) -> int:
         done[0] += 1
         return 0
 
-    connection = dbapi2.connect(str(store._database.path), isolation_level=None)
+    connection = sqlite.connect_writer(store._database.path)
     write = freeing(f"{key}-owner", 2, "a.1", key=key)
     connection.set_progress_handler(count, 1)
     slots.write_slots(connection, [write])

@@ -40,6 +40,17 @@ def database_url(database: str) -> str:
     return database if "://" in database else f"sqlite:///{Path(database).absolute()}"
 
 
+def without_password(url: str) -> str:
+    """The URL as it may be shown.
+
+    >>> without_password("postgresql://anna:secret@db/engine")
+    'postgresql://anna:***@db/engine'
+    """
+    from sqlalchemy import make_url
+
+    return make_url(url).render_as_string(hide_password=True)
+
+
 def existing_database(database: str) -> str:
     """The URL of a database that must be there already."""
     path = Path(database)

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def upgrade(ctx: typer.Context, database: Db = None, json_: Json = False) -> None:
+    from workflow_engine.cli.databases import without_password
     from workflow_engine.cli.session import run_on_loop
     from workflow_engine.store import HEAD, Store
 
@@ -31,9 +32,9 @@ def upgrade(ctx: typer.Context, database: Db = None, json_: Json = False) -> Non
 
     run_on_loop(upgraded)
     if output.is_json:
-        output.json({"database": url, "schema": HEAD})
+        output.json({"database": without_password(url), "schema": HEAD})
     else:
-        output.text(f"{url} is at schema {HEAD}")
+        output.text(f"{without_password(url)} is at schema {HEAD}")
     raise typer.Exit(EXIT_COMPLETED)
 
 

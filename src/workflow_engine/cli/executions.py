@@ -60,9 +60,7 @@ STEPS_SHOWN_MAX = 100
 
 TENANT = "default"
 
-Db = Annotated[
-    str | None, typer.Option("--db", metavar="FILE", help="Ask no server: read this file or sqlite:/// URL.")
-]
+Db = Annotated[str | None, typer.Option("--db", metavar="FILE", help="Ask no server: read this file or database URL.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from workflow_engine.config.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-Db = Annotated[str | None, typer.Option("--db", metavar="FILE", help="The database, a file or an sqlite:/// URL.")]
+Db = Annotated[str | None, typer.Option("--db", metavar="FILE", help="The database, a file or a URL.")]
 Functions = Annotated[
     list[str] | None,
     typer.Option(

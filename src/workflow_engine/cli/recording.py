@@ -28,9 +28,7 @@ Examples:
   workflow-engine record order-7 --url http://127.0.0.1:8000 --only
 """
 
-Db = Annotated[
-    str | None, typer.Option("--db", metavar="FILE", help="Ask no server: read this file or sqlite:/// URL.")
-]
+Db = Annotated[str | None, typer.Option("--db", metavar="FILE", help="Ask no server: read this file or database URL.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,9 +89,9 @@ def _local(db: str, tenant: str | None, execution_id: str, name: str | None) -> 
     from workflow_engine.cli.databases import existing_database
     from workflow_engine.cli.looking import find_execution
     from workflow_engine.cli.session import run_on_loop
-    from workflow_engine.main import DEFAULT_TENANT
     from workflow_engine.models.event import ExecutionCreated, decode_facts
     from workflow_engine.models.json_value import decode_json
+    from workflow_engine.models.tenant import DEFAULT_TENANT
     from workflow_engine.services.event_log import EventLog
     from workflow_engine.store import Store
 

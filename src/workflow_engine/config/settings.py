@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
 
     database_url: str = Field(default_factory=_default_database_url)
-    """SQLAlchemy URL of the database; default: an SQLite file under the user's data folder."""
+    """SQLAlchemy URL of the database, SQLite or PostgreSQL; default: an SQLite file under the user's data folder."""
     functions: Words = ()
     """Modules, by comma, that are imported at the start and register functions."""
     http_allow: Words = ()

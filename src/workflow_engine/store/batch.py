@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import BigInteger, Integer, Text, bindparam, insert, literal_column, select, tuple_, update
 from sqlalchemy import delete as delete_from
-from sqlalchemy.dialects.sqlite import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as insert_or  # what it says of conflicts SQLite says the same way
 
 from workflow_engine.models.errors import AlreadyExists, Fenced, WorkflowEngineError
 from workflow_engine.store.inbox import write_news
@@ -17,7 +17,7 @@ from workflow_engine.store.receipts import insert_receipts, taken_keys
 from workflow_engine.store.records import ExecutionRow, Summary, TransitionWrite
 from workflow_engine.store.schema import attributes, executions, snapshots, tasks, transitions
 from workflow_engine.store.slots import write_slots
-from workflow_engine.store.statements import Connection, WideStatement, compiled, flat, given
+from workflow_engine.store.statements import Connection, Statement, WideStatement, flat, given
 
 Key = tuple[str, str]
 """Tenant id and execution id."""
@@ -98,7 +98,7 @@ REMOVE_TASKS = _remove_tasks()
 PUT_TASKS = _put(tasks)
 CHANGE_VERSIONS = _change_versions()
 PUT_SNAPSHOTS = _put(snapshots)
-COMMIT_ID = compiled(
+COMMIT_ID = Statement(
     select(transitions.c.commit_id).where(
         transitions.c.tenant_id == bindparam("tenant_id"),
         transitions.c.execution_id == bindparam("execution_id"),
@@ -155,7 +155,7 @@ def _find_repeated(connection: Connection, writes: Sequence[TransitionWrite]) ->
 def landed(connection: Connection, write: TransitionWrite, commit_id: int) -> bool:
     """Whether this transition stands in the log, and by that commit."""
     key = {"tenant_id": write.tenant_id, "execution_id": write.execution_id, "number": write.number}
-    row = connection.execute(COMMIT_ID, key).fetchone()
+    row = COMMIT_ID.run(connection, key).fetchone()
     return row is not None and row[0] == commit_id
 
 

@@ -23,7 +23,6 @@ from workflow_engine.models.errors import (
     WorkflowEngineError,
 )
 from workflow_engine.models.histogram import GROUP_SIZES, Histogram
-from workflow_engine.store import sqlite
 from workflow_engine.store.batch import Key, landed, write_transitions
 from workflow_engine.store.database import Database
 from workflow_engine.store.records import Grant, TransitionWrite
@@ -31,16 +30,16 @@ from workflow_engine.store.slots import grant_slots
 from workflow_engine.store.statements import Connection
 
 BATCH_WRITES_MAX = 1000
-"""One wide statement per table (`statements.WIDTH_MAX` rows)."""
+"""One wide statement per table (`sqlite.WIDTH_MAX` rows)."""
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 """Keeps a batch of large writes from holding up the small ones behind it; a single larger write goes alone."""
 
 WRITE_BYTES_MAX = 128 * 1024 * 1024
-"""Twice the largest state of an execution; SQLite's own limit for a value is 1 GB."""
+"""Twice the largest state of an execution; the databases' own limit for a value is 1 GB."""
 
 TICK_S = 1.0
-"""How often the thread looks at the clock and the WAL when nothing is to be written."""
+"""How often the thread looks around when nothing is to be written."""
 
 log = structlog.get_logger(__name__)
 
@@ -272,7 +271,7 @@ class Committer:
             try:
                 grants = self._transact(connection, batch, first)
             except Exception as error:
-                if sqlite.unavailable(error) or isinstance(error, StoreUnavailable):
+                if connection.dialect.unavailable(error) or isinstance(error, StoreUnavailable):
                     raise
                 _roll_back(connection)
                 grants = self._transact(connection, batch, then)
@@ -290,7 +289,7 @@ class Committer:
             entry.error = None
         commit_id = secrets.randbits(63)
         transitions = [entry for entry in batch if entry.key is not None]
-        sqlite.begin(connection)
+        connection.dialect.begin(connection)
         if transitions:
             write(connection, transitions, commit_id)
         grants = grant_slots(connection, _written(transitions))
@@ -304,7 +303,7 @@ class Committer:
     def _commit(self, connection: Connection, transitions: list[Entry], commit_id: int) -> None:
         try:
             connection.execute("COMMIT")
-        except sqlite.Error as error:
+        except self._database.dialect.error as error:
             if connection.in_transaction or not self._has_landed(transitions, commit_id):
                 raise
             log.warning("store.commit_unclear_but_durable", error=str(error))
@@ -317,7 +316,7 @@ class Committer:
 
     def _fail(self, batch: list[Entry], error: Exception) -> None:
         """Nothing of the batch was written and all of it hears why. The connection is not trusted any more."""
-        cause = error if isinstance(error, StoreUnavailable) else sqlite.unavailable(error)
+        cause = error if isinstance(error, StoreUnavailable) else self._database.dialect.unavailable(error)
         if cause is None:
             cause = StoreUnavailable(f"the database does not take the write: {error!r}")
         self.measures.failures[cause.code] += 1
@@ -331,6 +330,7 @@ class Committer:
             self._database.look_around(self._connected(), is_idle)
         except Exception as error:  # noqa: BLE001 - housekeeping; the next tick tries again
             log.warning("store.housekeeping_failed", error=str(error))
+            self._disconnect()
 
     def _connected(self) -> Connection:
         if self._connection is None:
@@ -343,7 +343,7 @@ class Committer:
             return
         try:
             connection.close()
-        except sqlite.Error as error:
+        except self._database.dialect.error as error:
             log.warning("store.close_failed", error=str(error))
 
 
@@ -373,7 +373,7 @@ def _write_apart(connection: Connection, entries: list[Entry], commit_id: int) -
     if error is None:
         return
     if len(entries) == 1:
-        entries[0].error = _refusal(error)
+        entries[0].error = _refusal(connection, error)
         return
     middle = len(entries) // 2
     _write_apart(connection, entries[:middle], commit_id)
@@ -393,12 +393,12 @@ def _write_whole(connection: Connection, entries: list[Entry], commit_id: int) -
     error = _in_savepoint(connection, write)
     if error is not None:
         for entry in entries:
-            entry.error = entry.error or _refusal(error)
+            entry.error = entry.error or _refusal(connection, error)
 
 
 def _run_job(connection: Connection, entry: Entry) -> None:
     error = _in_savepoint(connection, lambda: entry.write(connection))  # type: ignore[operator]  # no key: a job
-    entry.error = _refusal(error) if error else None
+    entry.error = _refusal(connection, error) if error else None
 
 
 def _in_savepoint(connection: Connection, work: Callable[[], None]) -> Exception | None:
@@ -407,7 +407,7 @@ def _in_savepoint(connection: Connection, work: Callable[[], None]) -> Exception
     try:
         work()
     except Exception as error:  # the caller gives it to whom it concerns
-        if sqlite.unavailable(error):
+        if connection.dialect.unavailable(error):
             raise
         connection.execute("ROLLBACK TO part")
         connection.execute("RELEASE part")
@@ -416,10 +416,10 @@ def _in_savepoint(connection: Connection, work: Callable[[], None]) -> Exception
     return None
 
 
-def _refusal(error: Exception) -> WorkflowEngineError:
+def _refusal(connection: Connection, error: Exception) -> WorkflowEngineError:
     """What the author of a poisonous write hears: trying again will not help."""
     if isinstance(error, WorkflowEngineError):
         return error
-    if sqlite.is_too_big(error):
+    if connection.dialect.is_too_big(error):
         return LimitExceeded("the write is larger than the database takes")
     return InvariantViolated(f"the write cannot be stored: {error!r}")

@@ -1,128 +1,130 @@
-"""One database file: its lock, its connections and its upkeep."""
+"""Where a store's data are: what the committer and the readers ask of a database, whichever it is."""
 
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Final
 
-import structlog
-
-from workflow_engine.models.errors import StoreUnavailable
-from workflow_engine.store import migration, sqlite
 from workflow_engine.store.clock import Clock
-from workflow_engine.store.lock import FileLock
-from workflow_engine.store.statements import Connection
+from workflow_engine.store.statements import Connection, Dialect
+
+WAYS_TO_NAME: Final = "write sqlite:////absolute/path.db or postgresql://user:password@host/database"
 
 UPKEEP_S = 1.0
-"""How often the clock is sampled and the WAL looked at."""
-
-WAL_BYTES_ALARM = 4 * sqlite.WAL_BYTES_MAX
-"""A WAL of this size means that some reader, here or in another process, has held its view for too long."""
-
-WAL_BYTES_CAP = 16 * sqlite.WAL_BYTES_MAX
-"""At this size (1 GiB) no more is written until the reader is gone: better than to fill the disk for everybody."""
-
-WAL_ALARM_S = 60.0
-
-log = structlog.get_logger(__name__)
+"""How often the clock is sampled and a log's size looked at."""
 
 
-class Database:
-    """What the committer and the readers share; made by `Store.open`."""
+class Database(ABC):
+    """One database, to which one process writes; made by `Store.open`."""
 
-    def __init__(self, url: str) -> None:
-        self.path: Path = sqlite.path_of(url)
-        self.clock = Clock(sqlite.clock_at)
-        self._lock = FileLock(self.path)
-        self._identity = (0, 0)
+    dialect: Dialect
+    clock: Clock
+    """The database's; there once the database is open."""
+
+    def __init__(self) -> None:
         self._looked_s = 0.0
-        self.wants_checkpoint = False
-        """Set, by the thread that writes, where the file can get smaller."""
-        self._alarmed_s = -WAL_ALARM_S
-        self._wal_bytes = 0
 
+    @abstractmethod
     def open_writer(self) -> Connection:
-        """Lock the file, making it if need be, bring its schema up to date, and give the connection that writes.
+        """Lock it, making it if need be, bring its schema up to date, and give the connection that writes.
 
         Raises:
             DatabaseInUse: another process writes to it.
             StoreUnavailable: it cannot be opened, is not ours, or is newer than this release.
         """
-        try:
-            sqlite.prepare_file(self.path)
-            self._lock.acquire()
-            self._identity = sqlite.identity_of(self.path)
-            connection = sqlite.connect_writer(self.path)
-            migration.upgrade(connection)
-        except (OSError, sqlite.Error) as error:
-            self.close()
-            raise self._unopened(error) from error
-        except BaseException:
-            self.close()
-            raise
-        return connection
 
+    @abstractmethod
     def check_reader(self) -> None:
         """Make sure that there is a database of the present schema to read.
 
         Raises:
             StoreUnavailable: there is none.
         """
-        if not self.path.exists():
-            raise StoreUnavailable(f"there is no database at {self.path}")
-        try:
-            connection = sqlite.connect_reader(self.path)
-            try:
-                migration.require_head(connection)
-            finally:
-                connection.close()
-        except sqlite.Error as error:
-            raise self._unopened(error) from error
 
-    def _unopened(self, error: Exception) -> StoreUnavailable:
-        return StoreUnavailable(f"the database {self.path} cannot be opened: {error}")
-
+    @abstractmethod
     def connect_writer(self) -> Connection:
-        self.require_in_place()
-        return sqlite.connect_writer(self.path)
+        """Another connection that writes, after the one before was given up. What that one had begun has ended then:
+        it is there for good, or never will be.
 
+        Raises:
+            StoreUnavailable: not now.
+        """
+
+    @abstractmethod
     def connect_reader(self) -> Connection:
-        return sqlite.connect_reader(self.path)
+        """A connection that cannot write, even by mistake."""
 
-    def require_in_place(self) -> None:
+    def look_around(self, connection: Connection, is_idle: bool) -> None:
+        """Sample the clock and see to the database; does nothing until `UPKEEP_S` has passed. In the writer's thread,
+        with its connection.
+        """
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= UPKEEP_S:
+            self._looked_s = now_s
+            self._look(connection, is_idle)
+            self.clock.sample()
+
+    @abstractmethod
+    def _look(self, connection: Connection, is_idle: bool) -> None:
+        """What there is to see to."""
+
+    @abstractmethod
+    def probe(self, connection: Connection) -> None:
+        """Write something that means nothing, into the open transaction: does the database take writes?"""
+
+    @abstractmethod
+    def backup(self, target: Path) -> None:
+        """Copy the database as it stands at one instant to a new file.
+
+        Raises:
+            AlreadyExists: there is a file of that name.
+            StoreUnavailable, StorageFull: the copy could not be written.
+            NotPermitted: this database has a tool of its own for that; the message names it.
+        """
+
+    @abstractmethod
+    def require_unused(self) -> None:
+        """Raise DatabaseInUse while another process writes to it."""
+
+    @abstractmethod
+    def file_bytes(self) -> int:
+        """The size of the database, as it was when last looked at, without a write-ahead log."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let others write."""
+
+    # The rest is for databases that are files of ours.
+
+    def require_log_room(self) -> None:  # noqa: B027 - a server looks after its own log
+        """Raise StoreUnavailable while the write-ahead log is as large as it may get."""
+
+    def require_in_place(self) -> None:  # noqa: B027 - nobody moves a server's files away
         """Whoever moves or deletes the file of a running engine must not go on hearing that all is durable.
 
         Raises:
             StoreUnavailable: the path no longer leads to the file that was opened.
         """
-        try:
-            if sqlite.identity_of(self.path) == self._identity:
-                return
-        except OSError:
-            pass
-        raise StoreUnavailable(f"{self.path} was moved, replaced or deleted while in use; put it back or restart")
 
-    def require_log_room(self) -> None:
-        """Raise StoreUnavailable while the WAL is as large as it may get, as it was when last looked at."""
-        if self._wal_bytes > WAL_BYTES_CAP:
-            raise StoreUnavailable(
-                f"the write-ahead log has grown to {self._wal_bytes} bytes, because some program keeps a transaction "
-                f"open; end it (lsof {self.path})"
-            )
+    def give_back(self, connection: Connection, pages: int) -> int:
+        """Give up to so many free pages back to the file system; gives how many are left to give."""
+        return 0
 
-    def look_around(self, connection: Connection, is_idle: bool) -> None:
-        """Sample the clock and keep the WAL small; does nothing until a second has passed."""
-        now_s = time.monotonic()
-        if now_s - self._looked_s < UPKEEP_S:
-            return
-        self._looked_s = now_s
-        self.clock.sample()
-        self._wal_bytes = wal_bytes = sqlite.wal_bytes(self.path)
-        if is_idle and (wal_bytes > sqlite.WAL_BYTES_MAX or self.wants_checkpoint) and sqlite.shrink_wal(connection):
-            self.wants_checkpoint = False
-            self._wal_bytes = sqlite.wal_bytes(self.path)
-        if wal_bytes > WAL_BYTES_ALARM and now_s - self._alarmed_s >= WAL_ALARM_S:
-            self._alarmed_s = now_s
-            log.warning("store.wal_grows", wal_bytes=wal_bytes, path=str(self.path))
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log."""
+        return 0
 
-    def close(self) -> None:
-        """Let others write."""
-        self._lock.release()
+
+def database_of(url: str) -> Database:
+    """The database that an SQLAlchemy URL names.
+
+    Raises:
+        StoreUnavailable: it names none that is supported.
+    """
+    if url.startswith("postgresql"):
+        from workflow_engine.store.postgres_database import PostgresDatabase  # its driver is loaded for it alone
+
+        return PostgresDatabase(url)
+    from workflow_engine.store.sqlite_database import SqliteDatabase
+
+    return SqliteDatabase(url)

@@ -7,17 +7,17 @@ takes them away with what followed from them.
 from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Integer, bindparam, delete, literal_column, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from workflow_engine.store.records import Delivery, TransitionWrite
 from workflow_engine.store.schema import inbox
-from workflow_engine.store.statements import Connection, WideStatement, compiled, flat, given
+from workflow_engine.store.statements import Connection, Statement, WideStatement, flat, given
 
 PAGE_BYTES_MAX = 8 * 1024 * 1024
 """A page of news ends early once it holds this much."""
 
 _KEY = (inbox.c.tenant_id, inbox.c.execution_id, inbox.c.news_id)
-_ALL = compiled(
+_ALL = Statement(
     select(*(inbox.c[name] for name in Delivery.__struct_fields__))
     .where(tuple_(*_KEY) > tuple_(bindparam("after_tenant"), bindparam("after_execution"), bindparam("after_news")))
     .order_by(*_KEY)
@@ -65,10 +65,11 @@ def remove_news(connection: Connection, keys: Iterable[tuple[str, str, str]]) ->
 def list_news(connection: Connection, after: tuple[str, str, str], limit: int) -> list[Delivery]:
     """News of all tenants, by execution and in order. A page may end early, at 8 MiB; an empty one is the end."""
     names = ("after_tenant", "after_execution", "after_news")
-    cursor = connection.execute(_ALL, dict(zip(names, after, strict=True)) | {"limit": limit})
     page: list[Delivery] = []
     size_bytes = 0
-    while size_bytes < PAGE_BYTES_MAX and (row := cursor.fetchone()) is not None:
+    for row in _ALL.stream(connection, dict(zip(names, after, strict=True)) | {"limit": limit}):
         page.append(Delivery(*row))
         size_bytes += len(page[-1].command)
+        if size_bytes >= PAGE_BYTES_MAX:
+            break
     return page

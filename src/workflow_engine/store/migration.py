@@ -1,13 +1,8 @@
 """The schema of a database is brought to the present one when it is opened for writing."""
 
-from pysqlite3 import dbapi2
-from sqlalchemy import create_engine
-from sqlalchemy.dialects import sqlite as sqlite_dialect
-from sqlalchemy.pool import StaticPool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from workflow_engine.models.errors import StoreUnavailable
-from workflow_engine.store import sqlite
 from workflow_engine.store.schema import HEAD, REVISIONS, metadata
 from workflow_engine.store.statements import Connection
 
@@ -20,9 +15,10 @@ def revision_of(connection: Connection) -> str | None:
     Raises:
         StoreUnavailable: it is not ours, or newer than this release.
     """
-    if not sqlite.has_table(connection, VERSION_TABLE):
-        if sqlite.has_table(connection):
-            raise StoreUnavailable("the file holds tables of another program; name another database")
+    has_table = connection.dialect.has_table
+    if not has_table(connection, VERSION_TABLE):
+        if has_table(connection):
+            raise StoreUnavailable("it holds tables of another program; name another database")
         return None
     row = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone()
     if row is not None and row[0] not in REVISIONS:
@@ -37,9 +33,8 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema to the present one, in one transaction; does nothing where it is."""
     if revision_of(connection) == HEAD:
         return
-    sqlite.begin(connection)
     try:
-        if sqlite.has_table(connection, VERSION_TABLE):
+        if connection.dialect.has_table(connection, VERSION_TABLE):
             run_migrations(connection)
         else:
             create(connection)
@@ -47,8 +42,6 @@ def upgrade(connection: Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if connection.in_transaction:
-        connection.execute("COMMIT")
 
 
 def require_head(connection: Connection) -> None:
@@ -59,7 +52,8 @@ def require_head(connection: Connection) -> None:
 
 def create(connection: Connection) -> None:
     """Make the present schema in one go; a test holds that the migrations make the same."""
-    dialect = sqlite_dialect.dialect()
+    dialect = connection.dialect.sql
+    connection.dialect.begin(connection)
     for table in metadata.sorted_tables:
         connection.execute(str(CreateTable(table).compile(dialect=dialect)))
         for index in sorted(table.indexes, key=lambda one: str(one.name)):
@@ -68,18 +62,19 @@ def create(connection: Connection) -> None:
         f"CREATE TABLE {VERSION_TABLE} "
         f"(version_num VARCHAR(32) NOT NULL, CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
     )
-    connection.execute(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES (:revision)", {"revision": HEAD})
+    connection.execute(f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{HEAD}')")
+    connection.execute("COMMIT")
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run what is pending, step by step, in the open transaction, and commit it."""
+    """Run what is pending, step by step, in one transaction, and commit it."""
     from alembic import command  # its import costs more than opening a database that is up to date
     from alembic.config import Config
 
-    engine = create_engine("sqlite+pysqlite://", module=dbapi2, creator=lambda: connection, poolclass=StaticPool)
     config = Config()
     config.set_main_option("script_location", "workflow_engine.store:migrations")
-    with engine.connect() as bound:
+    with connection.dialect.engine(connection).connect() as bound:
+        connection.dialect.begin(connection)  # SQLAlchemy's first look at a connection ends its transaction
         config.attributes["connection"] = bound
         command.upgrade(config, "head")
         bound.commit()

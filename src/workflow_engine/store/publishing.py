@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, literal_column, select, update
 from workflow_engine.models.errors import AlreadyExists, NotFound, Outdated
 from workflow_engine.store.records import Publishing
 from workflow_engine.store.schema import definitions, workflows
-from workflow_engine.store.statements import Connection, compiled
+from workflow_engine.store.statements import Connection, Statement
 
 Expected = Literal["new", "existing", "any"]
 
@@ -28,7 +28,7 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 _KEY = (workflows.c.tenant_id == bindparam("tenant_id"), workflows.c.workflow_id == bindparam("workflow_id"))
-_LATEST = compiled(
+_LATEST = Statement(
     select(workflows.c.latest_version, definitions.c.content_hash, definitions.c.created_at)
     .join(
         definitions,
@@ -38,8 +38,8 @@ _LATEST = compiled(
     )
     .where(*_KEY)
 )
-_INSERT_WORKFLOW = compiled(insert(workflows))
-_UPDATE_WORKFLOW = compiled(
+_INSERT_WORKFLOW = Statement(insert(workflows))
+_UPDATE_WORKFLOW = Statement(
     update(workflows)
     .values(
         name=bindparam("name"),
@@ -49,8 +49,8 @@ _UPDATE_WORKFLOW = compiled(
     )
     .where(*_KEY)
 )
-_ARCHIVE = compiled(update(workflows).values(archived=literal_column("1")).where(*_KEY))
-_INSERT_DEFINITION = compiled(insert(definitions))
+_ARCHIVE = Statement(update(workflows).values(archived=literal_column("1")).where(*_KEY))
+_INSERT_DEFINITION = Statement(insert(definitions))
 
 
 def publish(connection: Connection, publication: Publication, at: int) -> Publishing:
@@ -76,7 +76,7 @@ def publish(connection: Connection, publication: Publication, at: int) -> Publis
 
 def _latest(connection: Connection, publication: Publication) -> tuple[int, str | None, int]:
     key = {"tenant_id": publication.tenant_id, "workflow_id": publication.workflow_id}
-    found = connection.execute(_LATEST, key).fetchone()
+    found = _LATEST.run(connection, key).fetchone()
     if found is None and publication.expected == "existing":
         raise NotFound(f"there is no workflow {publication.workflow_id!r}")
     if found is not None and publication.expected == "new":
@@ -94,14 +94,14 @@ def _put_workflow(connection: Connection, publication: Publication, *, version: 
         "latest_version": version,
     }
     if exists:
-        connection.execute(_UPDATE_WORKFLOW, row)
+        _UPDATE_WORKFLOW.run(connection, row)
     else:
-        connection.execute(_INSERT_WORKFLOW, row | {"created_at": at})
+        _INSERT_WORKFLOW.run(connection, row | {"created_at": at})
 
 
 def _insert_definition(connection: Connection, publication: Publication, version: int, at: int) -> None:
-    connection.execute(
-        _INSERT_DEFINITION,
+    _INSERT_DEFINITION.run(
+        connection,
         {
             "tenant_id": publication.tenant_id,
             "workflow_id": publication.workflow_id,
@@ -116,5 +116,5 @@ def _insert_definition(connection: Connection, publication: Publication, version
 def archive(connection: Connection, tenant_id: str, workflow_id: str) -> None:
     """Take no new executions; a workflow that is archived already stays so. Raises NotFound."""
     key = {"tenant_id": tenant_id, "workflow_id": workflow_id}
-    if connection.execute(_ARCHIVE, key).rowcount == 0:
+    if _ARCHIVE.run(connection, key).rowcount == 0:
         raise NotFound(f"there is no workflow {workflow_id!r}")

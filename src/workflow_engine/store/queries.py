@@ -18,7 +18,7 @@ from workflow_engine.store.records import (
     WorkflowRow,
 )
 from workflow_engine.store.schema import attributes, definitions, executions, snapshots, tasks, transitions, workflows
-from workflow_engine.store.statements import Connection, Cursor, WideStatement, compiled, given
+from workflow_engine.store.statements import Connection, Holds, Statement, WideStatement, given
 
 LIMIT_MAX = 501
 """Rows in one page of a list: 500, and one that says that there are more."""
@@ -44,8 +44,8 @@ def _same(table: Any, *names: str) -> list[Any]:
 # Definitions
 
 _DEFINITION_COLUMNS = [definitions.c[name] for name in DefinitionRow.__struct_fields__]
-_DEFINITION = compiled(select(*_DEFINITION_COLUMNS).where(*_same(definitions, "tenant_id", "workflow_id", "version")))
-_LATEST_DEFINITION = compiled(
+_DEFINITION = Statement(select(*_DEFINITION_COLUMNS).where(*_same(definitions, "tenant_id", "workflow_id", "version")))
+_LATEST_DEFINITION = Statement(
     select(*_DEFINITION_COLUMNS)
     .join(
         workflows,
@@ -61,9 +61,9 @@ def find_definition(connection: Connection, tenant_id: str, workflow_id: str, ve
     """One version, or the latest for None."""
     key: dict[str, Any] = {"tenant_id": tenant_id, "workflow_id": workflow_id}
     if version is None:
-        row = connection.execute(_LATEST_DEFINITION, key).fetchone()
+        row = _LATEST_DEFINITION.run(connection, key).fetchone()
     else:
-        row = connection.execute(_DEFINITION, key | {"version": version}).fetchone()
+        row = _DEFINITION.run(connection, key | {"version": version}).fetchone()
     if row is None:
         of_version = "" if version is None else f" with a version {version}"
         raise NotFound(f"there is no workflow {workflow_id!r}{of_version}")
@@ -71,7 +71,7 @@ def find_definition(connection: Connection, tenant_id: str, workflow_id: str, ve
 
 
 _WORKFLOW_COLUMNS = [workflows.c[name] for name in WorkflowRow.__struct_fields__]
-_WORKFLOW = compiled(select(*_WORKFLOW_COLUMNS).where(*_same(workflows, "tenant_id", "workflow_id")))
+_WORKFLOW = Statement(select(*_WORKFLOW_COLUMNS).where(*_same(workflows, "tenant_id", "workflow_id")))
 _of_latest = (
     (definitions.c.tenant_id == workflows.c.tenant_id)
     & (definitions.c.workflow_id == workflows.c.workflow_id)
@@ -80,9 +80,9 @@ _of_latest = (
 
 
 @cache
-def _workflows_sql(label_count: int) -> str:
-    labels = [func.instr(workflows.c.labels, bindparam(f"label_{number}")) > _NOTHING for number in range(label_count)]
-    return compiled(
+def _workflows(label_count: int) -> Statement:
+    labels = [Holds(workflows.c.labels, bindparam(f"label_{number}")) for number in range(label_count)]
+    return Statement(
         select(*_WORKFLOW_COLUMNS, *_DEFINITION_COLUMNS)
         .join(definitions, _of_latest)
         .where(*_same(workflows, "tenant_id"), workflows.c.workflow_id > bindparam("after"), *labels)
@@ -93,7 +93,7 @@ def _workflows_sql(label_count: int) -> str:
     )
 
 
-_VERSIONS = compiled(
+_VERSIONS = Statement(
     select(*_DEFINITION_COLUMNS)
     .where(*_same(definitions, "tenant_id", "workflow_id"), definitions.c.version < bindparam("before"))
     .order_by(definitions.c.version.desc())
@@ -109,7 +109,7 @@ def _workflow(row: Any) -> WorkflowRow:
 
 def find_workflow(connection: Connection, tenant_id: str, workflow_id: str) -> WorkflowRow:
     """A workflow's own row."""
-    row = connection.execute(_WORKFLOW, {"tenant_id": tenant_id, "workflow_id": workflow_id}).fetchone()
+    row = _WORKFLOW.run(connection, {"tenant_id": tenant_id, "workflow_id": workflow_id}).fetchone()
     if row is None:
         raise NotFound(f"there is no workflow {workflow_id!r}")
     return _workflow(row)
@@ -123,22 +123,24 @@ def list_workflows(
     for number, pair in enumerate(labels.items()):
         # In JSON text a quotation mark that is not escaped ends a string, so this can only be the member itself.
         parameters[f"label_{number}"] = ":".join(msgspec.json.encode(part).decode() for part in pair)
-    cursor = connection.execute(_workflows_sql(len(labels)), parameters)
+    found = _workflows(len(labels)).stream(connection, parameters)
     return [
         LatestDefinition(_workflow(row[: len(_WORKFLOW_COLUMNS)]), DefinitionRow(*row[len(_WORKFLOW_COLUMNS) :]))
-        for row in _rows_of_page(cursor, len(_WORKFLOW_COLUMNS) + _DEFINITION_AT)
+        for row in _rows_of_page(found, len(_WORKFLOW_COLUMNS) + _DEFINITION_AT)
     ]
 
 
 _DEFINITION_AT = DefinitionRow.__struct_fields__.index("definition")
 
 
-def _rows_of_page(cursor: Cursor, payload_at: int) -> Iterator[Any]:
+def _rows_of_page(found: Iterator[Any], payload_at: int) -> Iterator[Any]:
     """The rows up to the first that makes the page too large, which is the last."""
     size_bytes = 0
-    while size_bytes < PAGE_BYTES_MAX and (row := cursor.fetchone()) is not None:
-        size_bytes += len(row[payload_at] or b"")
+    for row in found:
         yield row
+        size_bytes += len(row[payload_at] or b"")
+        if size_bytes >= PAGE_BYTES_MAX:
+            return
 
 
 def list_versions(
@@ -152,15 +154,15 @@ def list_versions(
         "before": before if before is not None else 2**31 - 1,
         "limit": min(limit, LIMIT_MAX),
     }
-    cursor = connection.execute(_VERSIONS, parameters)
-    return [DefinitionRow(*row) for row in _rows_of_page(cursor, _DEFINITION_AT)]
+    found = _VERSIONS.stream(connection, parameters)
+    return [DefinitionRow(*row) for row in _rows_of_page(found, _DEFINITION_AT)]
 
 
 # Executions
 
 _EXECUTION_FIELDS = [name for name in ExecutionRow.__struct_fields__ if name not in ("labels", "metadata")]
 _EXECUTION_COLUMNS = [executions.c[name] for name in _EXECUTION_FIELDS]
-_EXECUTION = compiled(select(*_EXECUTION_COLUMNS).where(*_same(executions, "tenant_id", "execution_id")))
+_EXECUTION = Statement(select(*_EXECUTION_COLUMNS).where(*_same(executions, "tenant_id", "execution_id")))
 
 
 def _attributes_of() -> WideStatement:
@@ -188,7 +190,7 @@ def _execution_rows(connection: Connection, found: list[Any]) -> list[ExecutionR
 
 
 def find_execution(connection: Connection, tenant_id: str, execution_id: str) -> ExecutionRow:
-    found = connection.execute(_EXECUTION, {"tenant_id": tenant_id, "execution_id": execution_id}).fetchall()
+    found = _EXECUTION.run(connection, {"tenant_id": tenant_id, "execution_id": execution_id}).fetchall()
     if not found:
         raise NotFound(f"there is no execution {execution_id!r}")
     return _execution_rows(connection, found)[0]
@@ -224,12 +226,12 @@ def list_executions(connection: Connection, tenant_id: str, chosen: Filter, limi
         parameters |= {f"kind_{position}": kind, f"key_{position}": key, f"value_{position}": text}
     if chosen.before is not None:
         parameters["before_at"], parameters["before_id"] = chosen.before
-    sql = _executions_sql(frozenset(parameters), len(wanted))
-    return _execution_rows(connection, connection.execute(sql, parameters).fetchall())
+    statement = _executions(frozenset(parameters), len(wanted))
+    return _execution_rows(connection, statement.run(connection, parameters).fetchall())
 
 
 @cache
-def _executions_sql(names: frozenset[str], attribute_count: int) -> str:
+def _executions(names: frozenset[str], attribute_count: int) -> Statement:
     """The statement for one shape of filter. The first attribute leads, if any: its index is in order of age."""
     conditions: dict[str, Callable[[], Any]] = {
         "workflow_id": lambda: executions.c.workflow_id == bindparam("workflow_id"),
@@ -254,11 +256,11 @@ def _executions_sql(names: frozenset[str], attribute_count: int) -> str:
         *(make() for name, make in conditions.items() if name in names),
     )
     newest_first = statement.order_by(*(one.desc() for one in order))
-    return compiled(newest_first.limit(_LIMIT).offset(_NOTHING))
+    return Statement(newest_first.limit(_LIMIT).offset(_NOTHING))
 
 
 _unfinished_key = tuple_(executions.c.tenant_id, executions.c.execution_id)
-_UNFINISHED = compiled(
+_UNFINISHED = Statement(
     select(executions.c.tenant_id, executions.c.execution_id)
     .where(literal_column("status = 'running'"))
     .where(_unfinished_key > tuple_(bindparam("after_tenant"), bindparam("after_execution")))
@@ -272,7 +274,7 @@ def list_unfinished(connection: Connection, after: tuple[str, str] | None, limit
     """Executions that are running, by tenant and id. The condition has the words of the partial index."""
     tenant_id, execution_id = after or ("", "")
     parameters = {"after_tenant": tenant_id, "after_execution": execution_id, "limit": limit}
-    return connection.execute(_UNFINISHED, parameters).fetchall()
+    return _UNFINISHED.run(connection, parameters).fetchall()
 
 
 # The log
@@ -280,23 +282,23 @@ def list_unfinished(connection: Connection, after: tuple[str, str] | None, limit
 _LOG_COLUMNS = [transitions.c[name] for name in LogRow.__struct_fields__]
 _OF_EXECUTION = _same(transitions, "tenant_id", "execution_id")
 _number = transitions.c.number
-_LOG = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number >= bindparam("number")).order_by(_number))
-_LOG_UNTIL = compiled(
+_LOG = Statement(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number >= bindparam("number")).order_by(_number))
+_LOG_UNTIL = Statement(
     select(*_LOG_COLUMNS)
     .where(*_OF_EXECUTION, _number.between(bindparam("number"), bindparam("until")))
     .order_by(_number)
 )
-_LOG_HOLDING = compiled(
+_LOG_HOLDING = Statement(
     select(*_LOG_COLUMNS)
     .where(*_OF_EXECUTION, _number >= bindparam("number"))
-    .where(func.instr(transitions.c.events, bindparam("holding", type_=LargeBinary)) > _NOTHING)
+    .where(Holds(transitions.c.events, bindparam("holding", type_=LargeBinary)))
     .order_by(_number)
 )
-_FIRST_NUMBER = compiled(select(func.min(_number)).where(*_OF_EXECUTION))
-_LAST_NUMBER = compiled(select(func.max(_number)).where(*_OF_EXECUTION))
-_LAST_SEQUENCE = compiled(select(transitions.c.last_sequence).where(*_OF_EXECUTION, _number == bindparam("number")))
-_ROW = compiled(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number == bindparam("number")))
-_SNAPSHOT = compiled(
+_FIRST_NUMBER = Statement(select(func.min(_number)).where(*_OF_EXECUTION))
+_LAST_NUMBER = Statement(select(func.max(_number)).where(*_OF_EXECUTION))
+_LAST_SEQUENCE = Statement(select(transitions.c.last_sequence).where(*_OF_EXECUTION, _number == bindparam("number")))
+_ROW = Statement(select(*_LOG_COLUMNS).where(*_OF_EXECUTION, _number == bindparam("number")))
+_SNAPSHOT = Statement(
     select(snapshots.c.number, snapshots.c.state).where(*_same(snapshots, "tenant_id", "execution_id"))
 )
 
@@ -307,9 +309,9 @@ def load_execution(
     """The row, the latest snapshot, and the log after it."""
     row = find_execution(connection, tenant_id, execution_id)
     key: dict[str, Any] = {"tenant_id": tenant_id, "execution_id": execution_id}
-    snapshot = connection.execute(_SNAPSHOT, key).fetchone()
+    snapshot = _SNAPSHOT.run(connection, key).fetchone()
     after = snapshot[0] if snapshot else 0
-    log = connection.execute(_LOG, key | {"number": after + 1}).fetchall()
+    log = _LOG.run(connection, key | {"number": after + 1}).fetchall()
     return row, snapshot, [LogRow(*entry) for entry in log]
 
 
@@ -324,16 +326,16 @@ def load_until(
         message = f"the execution {execution_id!r} has no event {sequence}; its last one is {row.sequence}"
         raise NotFound(message, sequence=row.sequence)
     until = _number_after(connection, key, numbers, sequence - 1)
-    snapshot = connection.execute(_SNAPSHOT, key).fetchone()
+    snapshot = _SNAPSHOT.run(connection, key).fetchone()
     if snapshot is not None and snapshot[0] > until:
         snapshot = None
     after = snapshot[0] if snapshot else 0
-    holder = LogRow(*connection.execute(_ROW, key | {"number": until}).fetchone())
+    holder = LogRow(*_ROW.run(connection, key | {"number": until}).fetchone())
     if holder.first_sequence > sequence or (snapshot is None and numbers[0] > 1):
         raise NotFound(
             f"the history of {execution_id!r} up to event {sequence} is kept no longer", sequence=row.sequence
         )
-    log = connection.execute(_LOG_UNTIL, key | {"number": after + 1, "until": until}).fetchall()
+    log = _LOG_UNTIL.run(connection, key | {"number": after + 1, "until": until}).fetchall()
     return row, snapshot, [LogRow(*entry) for entry in log]
 
 
@@ -348,14 +350,16 @@ def read_log(
         return []
     start = _number_after(connection, key, numbers, after_sequence)
     if holding is None:
-        cursor = connection.execute(_LOG, key | {"number": start})
+        found = _LOG.stream(connection, key | {"number": start})
     else:
-        cursor = connection.execute(_LOG_HOLDING, key | {"number": start, "holding": holding})
+        found = _LOG_HOLDING.stream(connection, key | {"number": start, "holding": holding})
     rows: list[LogRow] = []
     size_bytes = 0
-    while len(rows) < limit and size_bytes < LOG_BYTES_MAX and (found := cursor.fetchone()) is not None:
-        rows.append(LogRow(*found))
+    for row in found:
+        rows.append(LogRow(*row))
         size_bytes += len(rows[-1].events)
+        if len(rows) >= limit or size_bytes >= LOG_BYTES_MAX:
+            break
     return rows
 
 
@@ -365,13 +369,13 @@ def read_ends(connection: Connection, tenant_id: str, execution_id: str) -> tupl
     numbers = _numbers(connection, key)
     if numbers is None:
         raise NotFound(f"there is no execution {execution_id!r}")
-    first, last = (LogRow(*connection.execute(_ROW, key | {"number": number}).fetchone()) for number in numbers)
+    first, last = (LogRow(*_ROW.run(connection, key | {"number": number}).fetchone()) for number in numbers)
     return first, last
 
 
 def _numbers(connection: Connection, key: dict[str, Any]) -> tuple[int, int] | None:
-    first = connection.execute(_FIRST_NUMBER, key).fetchone()[0]
-    return None if first is None else (first, connection.execute(_LAST_NUMBER, key).fetchone()[0])
+    first = _FIRST_NUMBER.run(connection, key).fetchone()[0]
+    return None if first is None else (first, _LAST_NUMBER.run(connection, key).fetchone()[0])
 
 
 def _number_after(connection: Connection, key: dict[str, Any], numbers: tuple[int, int], after_sequence: int) -> int:
@@ -384,7 +388,7 @@ def _number_after(connection: Connection, key: dict[str, Any], numbers: tuple[in
         return low
     while low < high:
         middle = (low + high) // 2
-        last_sequence = connection.execute(_LAST_SEQUENCE, key | {"number": middle}).fetchone()[0]
+        last_sequence = _LAST_SEQUENCE.run(connection, key | {"number": middle}).fetchone()[0]
         if last_sequence > after_sequence:
             high = middle
         else:
@@ -395,7 +399,7 @@ def _number_after(connection: Connection, key: dict[str, Any], numbers: tuple[in
 # Tasks
 
 _DUE_KEY = (tasks.c.due_at, tasks.c.tenant_id, tasks.c.execution_id)
-_DUE = compiled(
+_DUE = Statement(
     select(*_DUE_KEY)
     .distinct()
     .where(literal_column("kind = 'timer'"), tasks.c.due_at <= bindparam("until"))
@@ -415,7 +419,7 @@ def list_due(
     due_at, tenant_id, execution_id = after or (-(2**63), "", "")
     parameters = {"until": until, "limit": limit}
     parameters_after = {"due_at": due_at, "after_tenant": tenant_id, "after_execution": execution_id}
-    return connection.execute(_DUE, parameters | parameters_after).fetchall()
+    return _DUE.run(connection, parameters | parameters_after).fetchall()
 
 
 def list_tasks(
@@ -438,15 +442,17 @@ def list_tasks(
         parameters[f"holding_{number}"] = part
     if due_before is not None:
         parameters["due_before"] = due_before
-    sql = _tasks_sql(kind == "timer", execution_id is not None, after is not None, len(holding), due_before is not None)
-    return [OutstandingTask(*row) for row in _rows_of_page(connection.execute(sql, parameters), _TASK_DATA_AT)]
+    statement = _tasks(
+        kind == "timer", execution_id is not None, after is not None, len(holding), due_before is not None
+    )
+    return [OutstandingTask(*row) for row in _rows_of_page(statement.stream(connection, parameters), _TASK_DATA_AT)]
 
 
 _TASK_DATA_AT = OutstandingTask.__struct_fields__.index("data")
 
 
 @cache
-def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool, holding_count: int, has_due: bool) -> str:
+def _tasks(of_timers: bool, of_execution: bool, has_after: bool, holding_count: int, has_due: bool) -> Statement:
     statement = select(*_TASK_COLUMNS).where(*_same(tasks, "tenant_id", "kind"))
     if not of_timers:
         statement = statement.where(literal_column("kind <> 'timer'"))  # the words of the partial index
@@ -459,16 +465,18 @@ def _tasks_sql(of_timers: bool, of_execution: bool, has_after: bool, holding_cou
         statement = statement.where(tasks.c.due_at < bindparam("due_before"))
     for number in range(holding_count):
         part = bindparam(f"holding_{number}", type_=LargeBinary)
-        statement = statement.where(func.instr(tasks.c.data, part) > _NOTHING)
-    return compiled(statement.order_by(*_TASK_KEY).limit(_LIMIT).offset(_NOTHING))
+        statement = statement.where(Holds(tasks.c.data, part))
+    return Statement(statement.order_by(*_TASK_KEY).limit(_LIMIT).offset(_NOTHING))
 
 
-_TASK = compiled(select(*_TASK_COLUMNS).where(literal_column("kind <> 'timer'"), *_same(tasks, "tenant_id", "task_id")))
+_TASK = Statement(
+    select(*_TASK_COLUMNS).where(literal_column("kind <> 'timer'"), *_same(tasks, "tenant_id", "task_id"))
+)
 
 
 def find_task(connection: Connection, tenant_id: str, task_id: str) -> OutstandingTask:
     """A task by its id, which is unique within a tenant for all but timers."""
-    row = connection.execute(_TASK, {"tenant_id": tenant_id, "task_id": task_id}).fetchone()
+    row = _TASK.run(connection, {"tenant_id": tenant_id, "task_id": task_id}).fetchone()
     if row is None:
         raise NotFound(f"there is no task {task_id!r}")
     return OutstandingTask(*row)

@@ -8,14 +8,14 @@ from sqlalchemy import Integer, and_, bindparam, delete, insert, literal_column,
 from workflow_engine.models.errors import AlreadyExists
 from workflow_engine.store.records import IdempotencyRow
 from workflow_engine.store.schema import idempotency_keys
-from workflow_engine.store.statements import Connection, WideStatement, compiled, given
+from workflow_engine.store.statements import Connection, Statement, WideStatement, given
 
 _KEY = and_(
     idempotency_keys.c.tenant_id == bindparam("tenant_id"),
     idempotency_keys.c.route == bindparam("route"),
     idempotency_keys.c.key == bindparam("key"),
 )
-_FIND = compiled(
+_FIND = Statement(
     select(
         idempotency_keys.c.route,
         idempotency_keys.c.key,
@@ -24,7 +24,7 @@ _FIND = compiled(
         idempotency_keys.c.answer,
     ).where(_KEY)
 )
-_UPDATE = compiled(
+_UPDATE = Statement(
     update(idempotency_keys).values(status=bindparam("new_status"), answer=bindparam("new_answer")).where(_KEY)
 )
 _identity = (idempotency_keys.c.tenant_id, idempotency_keys.c.route, idempotency_keys.c.key)
@@ -35,7 +35,7 @@ _old = (
     .limit(bindparam("limit", type_=Integer))
     .offset(literal_column("0"))
 )
-_FORGET = compiled(delete(idempotency_keys).where(tuple_(*_identity).in_(_old)))
+_FORGET = Statement(delete(idempotency_keys).where(tuple_(*_identity).in_(_old)))
 
 
 def _taken() -> WideStatement:
@@ -63,7 +63,7 @@ Owned = tuple[str, IdempotencyRow]
 
 def find_receipt(connection: Connection, tenant_id: str, route: str, key: str) -> IdempotencyRow | None:
     """What a request with this key was answered; None where there was none."""
-    row = connection.execute(_FIND, {"tenant_id": tenant_id, "route": route, "key": key}).fetchone()
+    row = _FIND.run(connection, {"tenant_id": tenant_id, "route": route, "key": key}).fetchone()
     return IdempotencyRow(*row) if row is not None else None
 
 
@@ -91,9 +91,9 @@ def insert_receipt(connection: Connection, tenant_id: str, receipt: IdempotencyR
 def update_receipt(connection: Connection, tenant_id: str, receipt: IdempotencyRow) -> None:
     """Replace the answer of a key: a start that waited has a fuller one in the end."""
     key = {"tenant_id": tenant_id, "route": receipt.route, "key": receipt.key}
-    connection.execute(_UPDATE, key | {"new_status": receipt.status, "new_answer": receipt.answer})
+    _UPDATE.run(connection, key | {"new_status": receipt.status, "new_answer": receipt.answer})
 
 
 def forget_receipts(connection: Connection, before: int, limit: int) -> int:
     """Drop the oldest keys that are older than `before`, at most so many; gives their number."""
-    return connection.execute(_FORGET, {"before": before, "limit": limit}).rowcount
+    return _FORGET.run(connection, {"before": before, "limit": limit}).rowcount

@@ -1,11 +1,12 @@
 """What goes into the store and what comes out of it: rows as values. Instants are microseconds since 1970-01-01 UTC."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 
-class Summary(msgspec.Struct):
+class Summary(msgspec.Struct, gc=False):
     """The part of an execution's row that changes; written when it changes, not with every transition."""
 
     status: str
@@ -18,7 +19,7 @@ class Summary(msgspec.Struct):
     finished_at: int | None = None
 
 
-class ExecutionRow(msgspec.Struct):
+class ExecutionRow(msgspec.Struct, gc=False):
     """One execution as lists and look-ups show it: who it is, its summary, and how far its log goes."""
 
     tenant_id: str
@@ -50,7 +51,7 @@ class ExecutionRow(msgspec.Struct):
     """How many executions stand above it: 0 for one that was started from outside."""
 
 
-class TaskRow(msgspec.Struct):
+class TaskRow(msgspec.Struct, gc=False):
     """A unit of outstanding work of one execution."""
 
     task_id: str
@@ -61,7 +62,7 @@ class TaskRow(msgspec.Struct):
     data: bytes | None = None
 
 
-class OutstandingTask(msgspec.Struct):
+class OutstandingTask(msgspec.Struct, gc=False):
     """A task as a list shows it: the row and whose it is."""
 
     execution_id: str
@@ -73,7 +74,7 @@ class OutstandingTask(msgspec.Struct):
     """The instant of the transition that put it last."""
 
 
-class SlotRow(msgspec.Struct, frozen=True):
+class SlotRow(msgspec.Struct, frozen=True, gc=False):
     """A step that asks for a slot of a limit: at most `concurrency` owners per tenant and `key`."""
 
     step_id: str
@@ -83,7 +84,7 @@ class SlotRow(msgspec.Struct, frozen=True):
     concurrency: int
 
 
-class Grant(msgspec.Struct, frozen=True):
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """A slot that a step has got."""
 
     tenant_id: str
@@ -94,7 +95,7 @@ class Grant(msgspec.Struct, frozen=True):
     asked_at: int
 
 
-class NewsRow(msgspec.Struct, frozen=True):
+class NewsRow(msgspec.Struct, frozen=True, gc=False):
     """News for an execution that another one of its tenant wrote down: a command that it has not decided yet."""
 
     execution_id: str
@@ -104,7 +105,7 @@ class NewsRow(msgspec.Struct, frozen=True):
     command: bytes
 
 
-class Delivery(msgspec.Struct, frozen=True):
+class Delivery(msgspec.Struct, frozen=True, gc=False):
     """News on their way."""
 
     tenant_id: str
@@ -113,7 +114,7 @@ class Delivery(msgspec.Struct, frozen=True):
     command: bytes
 
 
-class IdempotencyRow(msgspec.Struct):
+class IdempotencyRow(msgspec.Struct, gc=False):
     """The answer to a request that carried an `Idempotency-Key`, written in the same commit as its effect."""
 
     route: str
@@ -127,7 +128,7 @@ class IdempotencyRow(msgspec.Struct):
     """Its body."""
 
 
-class TransitionWrite(msgspec.Struct):
+class TransitionWrite(msgspec.Struct, gc=False):
     """Everything that one transition of one execution writes; it is committed whole or not at all."""
 
     tenant_id: str
@@ -144,26 +145,26 @@ class TransitionWrite(msgspec.Struct):
     """With number 1, and only then: the new execution. An id that is taken answers `AlreadyExists`."""
     summary: Summary | None = None
     """None: unchanged (or, with `created`, as that row says)."""
-    tasks_put: list[TaskRow] = []
-    tasks_removed: list[str] = []
+    tasks_put: Sequence[TaskRow] = ()
+    tasks_removed: Sequence[str] = ()
     """Task ids. Removed before `tasks_put` is put; ids that are gone already do no harm."""
     snapshot: bytes | None = None
     """The state after this transition; replaces the snapshot before it."""
     version: int | None = None
     """The version of the definition that the execution goes on with; None: unchanged."""
-    slots_asked: list[SlotRow] = []
+    slots_asked: Sequence[SlotRow] = ()
     """In the order in which they stand in line. What was asked for the same attempt of a step before stays."""
-    slots_freed: list[tuple[str, str]] = []
+    slots_freed: Sequence[tuple[str, str]] = ()
     """Step id and key of each. Freed before `slots_asked` are asked for; slots that are gone already do no harm."""
-    news_put: list[NewsRow] = []
+    news_put: Sequence[NewsRow] = ()
     """For other executions of the tenant."""
-    news_removed: list[str] = []
+    news_removed: Sequence[str] = ()
     """Ids of this execution's own news, which this transition has folded."""
-    receipts: list[IdempotencyRow] = []
+    receipts: Sequence[IdempotencyRow] = ()
     """If one of the keys stands already, nothing of this write is done: `AlreadyExists` with `data["key"]`."""
 
 
-class LogRow(msgspec.Struct):
+class LogRow(msgspec.Struct, gc=False):
     """One transition of the log."""
 
     number: int
@@ -173,7 +174,7 @@ class LogRow(msgspec.Struct):
     events: bytes
 
 
-class DefinitionRow(msgspec.Struct):
+class DefinitionRow(msgspec.Struct, gc=False):
     """One immutable version of a workflow."""
 
     workflow_id: str
@@ -184,7 +185,7 @@ class DefinitionRow(msgspec.Struct):
     created_at: int
 
 
-class Publishing(msgspec.Struct, frozen=True):
+class Publishing(msgspec.Struct, frozen=True, gc=False):
     """What publishing a definition came to."""
 
     version: int
@@ -194,7 +195,7 @@ class Publishing(msgspec.Struct, frozen=True):
     """When the version was published first."""
 
 
-class WorkflowRow(msgspec.Struct):
+class WorkflowRow(msgspec.Struct, gc=False):
     """A workflow, whatever its version."""
 
     workflow_id: str
@@ -206,7 +207,7 @@ class WorkflowRow(msgspec.Struct):
     created_at: int
 
 
-class LatestDefinition(msgspec.Struct):
+class LatestDefinition(msgspec.Struct, gc=False):
     """A workflow with its latest version."""
 
     workflow: WorkflowRow

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from workflow_engine.store.schema import executions, metadata, snapshots, transitions, workflows
-from workflow_engine.store.statements import Connection, WideStatement, compiled, given
+from workflow_engine.store.statements import Connection, Statement, WideStatement, given
 
 Key = tuple[str, str]
 """Tenant id, and workflow or execution id."""
@@ -28,7 +28,7 @@ _LIMIT = bindparam("limit", type_=Integer)
 _NOTHING: ColumnElement[int] = literal_column("0")
 
 _workflow_key = tuple_(workflows.c.tenant_id, workflows.c.workflow_id)
-_WORKFLOWS = compiled(
+_WORKFLOWS = Statement(
     select(workflows.c.tenant_id, workflows.c.workflow_id)
     .where(_workflow_key > tuple_(bindparam("after_tenant"), bindparam("after_workflow")))
     .order_by(workflows.c.tenant_id, workflows.c.workflow_id)
@@ -36,7 +36,7 @@ _WORKFLOWS = compiled(
     .offset(_NOTHING)
 )
 _place = tuple_(executions.c.created_at, executions.c.execution_id)
-_CREATED_BEFORE = compiled(
+_CREATED_BEFORE = Statement(
     select(executions.c.created_at, executions.c.execution_id, executions.c.finished_at, executions.c.transition)
     .where(executions.c.tenant_id == bindparam("tenant_id"), executions.c.workflow_id == bindparam("workflow_id"))
     # No execution ends before it is made: the index by age leaves out what is too young.
@@ -50,13 +50,13 @@ _OF_EXECUTION = (
     transitions.c.tenant_id == bindparam("tenant_id"),
     transitions.c.execution_id == bindparam("execution_id"),
 )
-_SNAPSHOT_NUMBER = compiled(
+_SNAPSHOT_NUMBER = Statement(
     select(snapshots.c.number).where(
         snapshots.c.tenant_id == bindparam("tenant_id"), snapshots.c.execution_id == bindparam("execution_id")
     )
 )
-_FIRST_NUMBER = compiled(select(func.min(transitions.c.number)).where(*_OF_EXECUTION))
-_TRIM = compiled(delete(transitions).where(*_OF_EXECUTION, transitions.c.number < bindparam("number")))
+_FIRST_NUMBER = Statement(select(func.min(transitions.c.number)).where(*_OF_EXECUTION))
+_TRIM = Statement(delete(transitions).where(*_OF_EXECUTION, transitions.c.number < bindparam("number")))
 
 
 def _finished() -> WideStatement:
@@ -79,7 +79,7 @@ _REMOVE = [_remove(table) for table in metadata.sorted_tables if "execution_id" 
 def list_workflow_keys(connection: Connection, after: Key, limit: int) -> list[Key]:
     """The workflows of all tenants, archived ones too, by tenant and id."""
     parameters = {"after_tenant": after[0], "after_workflow": after[1], "limit": limit}
-    return connection.execute(_WORKFLOWS, parameters).fetchall()
+    return _WORKFLOWS.run(connection, parameters).fetchall()
 
 
 def list_created_before(
@@ -88,18 +88,18 @@ def list_created_before(
     """`(created_at, execution_id, finished_at, transitions)` of a workflow's old executions, oldest first."""
     parameters = {"tenant_id": workflow[0], "workflow_id": workflow[1], "before": before}
     parameters |= {"after_at": after[0], "after_execution": after[1], "limit": limit}
-    return connection.execute(_CREATED_BEFORE, parameters).fetchall()
+    return _CREATED_BEFORE.run(connection, parameters).fetchall()
 
 
 def trim_log(connection: Connection, execution: Key, rows: int) -> int:
     """Delete the oldest rows of a log, at most so many, that its snapshot makes superfluous; gives their number."""
     key = {"tenant_id": execution[0], "execution_id": execution[1]}
-    snapshot = connection.execute(_SNAPSHOT_NUMBER, key).fetchone()
-    first = connection.execute(_FIRST_NUMBER, key).fetchone()[0]
+    snapshot = _SNAPSHOT_NUMBER.run(connection, key).fetchone()
+    first = _FIRST_NUMBER.run(connection, key).fetchone()[0]
     if snapshot is None or first is None:
         return 0
     number = min(first + rows, snapshot[0] + 1)
-    return connection.execute(_TRIM, key | {"number": number}).rowcount if number > first else 0
+    return _TRIM.run(connection, key | {"number": number}).rowcount if number > first else 0
 
 
 def remove_executions(connection: Connection, found: list[Key], before: int) -> int:

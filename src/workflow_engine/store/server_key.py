@@ -6,23 +6,23 @@ from typing import Final
 from sqlalchemy import bindparam, insert, select
 
 from workflow_engine.store.schema import server_keys
-from workflow_engine.store.statements import Connection, compiled
+from workflow_engine.store.statements import Connection, Statement
 
 NAME: Final = "derivation"
 BYTES: Final = 32
 
 _KEY = {"tenant_id": "", "name": NAME}
-_FIND = compiled(
+_FIND = Statement(
     select(server_keys.c.value).where(
         server_keys.c.tenant_id == bindparam("tenant_id"), server_keys.c.name == bindparam("name")
     )
 )
-_INSERT = compiled(insert(server_keys))
+_INSERT = Statement(insert(server_keys))
 
 
 def find_server_key(connection: Connection) -> bytes | None:
     """The secret; None in a database that has none yet."""
-    row = connection.execute(_FIND, _KEY).fetchone()
+    row = _FIND.run(connection, _KEY).fetchone()
     return bytes(row[0]) if row is not None else None
 
 
@@ -33,5 +33,5 @@ def ensure_server_key(connection: Connection) -> bytes:
     found = find_server_key(connection)
     if found is None:
         found = secrets.token_bytes(BYTES)
-        connection.execute(_INSERT, _KEY | {"value": found})
+        _INSERT.run(connection, _KEY | {"value": found})
     return found

@@ -8,11 +8,11 @@ transactions exclude each other, so no two of them can grant the same slot.
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, Integer, bindparam, delete, func, literal_column, select, tuple_, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.postgresql import insert
 
 from workflow_engine.store.records import Grant, SlotRow, TransitionWrite
 from workflow_engine.store.schema import slots
-from workflow_engine.store.statements import Connection, WideStatement, compiled, flat, given
+from workflow_engine.store.statements import Connection, Statement, WideStatement, flat, given
 
 HOLDERS_MAX = 100
 """Owners and waiting steps that are shown of one line."""
@@ -74,22 +74,22 @@ _GRANT_ALL = _grant()
 _GRANTED_AMONG = _granted_among()
 _WITH_ROOM = _with_room()
 _LINE = (slots.c.tenant_id == bindparam("tenant_id"), slots.c.key == bindparam("key"))
-_WAITING = compiled(select(*_GRANT, slots.c.concurrency).where(*_LINE, slots.c.is_granted == _NO).order_by(*_IN_LINE))
-_HOLDERS = compiled(
+_WAITING = Statement(select(*_GRANT, slots.c.concurrency).where(*_LINE, slots.c.is_granted == _NO).order_by(*_IN_LINE))
+_HOLDERS = Statement(
     select(slots.c.execution_id, slots.c.step_id, slots.c.asked_at)
     .where(*_LINE, slots.c.is_granted == bindparam("is_granted"))
     .order_by(*_IN_LINE)
     .limit(bindparam("limit", type_=Integer))
     .offset(_NO)
 )
-_GRANTED_OF = compiled(
+_GRANTED_OF = Statement(
     select(*_GRANT).where(
         slots.c.tenant_id == bindparam("tenant_id"),
         slots.c.execution_id == bindparam("execution_id"),
         slots.c.is_granted == _YES,
     )
 )
-_GRANTED = compiled(select(*_GRANT).where(slots.c.is_granted == _YES))
+_GRANTED = Statement(select(*_GRANT).where(slots.c.is_granted == _YES))
 
 
 def write_slots(connection: Connection, writes: Sequence[TransitionWrite]) -> None:
@@ -138,8 +138,9 @@ def grant_slots(connection: Connection, writes: Iterable[TransitionWrite]) -> li
 
 def _next_in_line(connection: Connection, tenant_id: str, key: str, owners: int) -> Iterator[Grant]:
     """Nobody overtakes: the line stands still where its head finds too many owners."""
-    cursor = connection.execute(_WAITING, {"tenant_id": tenant_id, "key": key})
-    while (row := cursor.fetchone()) is not None and owners < row[-1]:
+    for row in _WAITING.stream(connection, {"tenant_id": tenant_id, "key": key}):
+        if owners >= row[-1]:
+            return
         yield Grant(*row[:-1])
         owners += 1
 
@@ -147,16 +148,16 @@ def _next_in_line(connection: Connection, tenant_id: str, key: str, owners: int)
 def list_holders(connection: Connection, tenant_id: str, key: str) -> list[tuple[str, str, bool, int]]:
     """`(execution_id, step_id, is_granted, asked_at)`: the owners of a limit's slots, then who waits, in order."""
     shown: list[tuple[str, str, bool, int]] = []
-    for is_granted in (True, False):
+    for is_granted in (1, 0):
         parameters = {"tenant_id": tenant_id, "key": key, "is_granted": is_granted, "limit": HOLDERS_MAX - len(shown)}
-        for execution_id, step_id, asked_at in connection.execute(_HOLDERS, parameters).fetchall():
-            shown.append((execution_id, step_id, is_granted, asked_at))
+        for execution_id, step_id, asked_at in _HOLDERS.run(connection, parameters).fetchall():
+            shown.append((execution_id, step_id, bool(is_granted), asked_at))
     return shown
 
 
 def list_granted(connection: Connection, execution: tuple[str, str] | None) -> list[Grant]:
     """The slots that an execution (tenant and id) has; for None all that anybody has."""
     if execution is None:
-        return [Grant(*row) for row in connection.execute(_GRANTED).fetchall()]
+        return [Grant(*row) for row in _GRANTED.run(connection).fetchall()]
     parameters = {"tenant_id": execution[0], "execution_id": execution[1]}
-    return [Grant(*row) for row in connection.execute(_GRANTED_OF, parameters).fetchall()]
+    return [Grant(*row) for row in _GRANTED_OF.run(connection, parameters).fetchall()]

@@ -1,19 +1,20 @@
-"""What is particular to SQLite: how a database is named, opened, copied and kept small, and what its errors mean."""
+"""What is particular to SQLite: how a file is opened, asked, copied and kept small, and what its errors mean."""
 
 import os
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from pysqlite3 import dbapi2
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import ClauseElement, ColumnElement, Engine, create_engine
+from sqlalchemy import Dialect as SqlDialect
+from sqlalchemy.dialects import sqlite as sqlite_dialect
+from sqlalchemy.pool import StaticPool
 
 from workflow_engine.models.errors import AlreadyExists, StorageFull, StoreUnavailable
-from workflow_engine.store.statements import Connection
-
-Error: Final[type[Exception]] = dbapi2.Error
+from workflow_engine.store.statements import Connection, Cursor
 
 PAGE_BYTES = 4096
 """The file system's own page: a small commit writes three of them."""
@@ -31,6 +32,9 @@ WRITER_CACHE_KIB = 16384
 """Twice a batch (`committer.BATCH_BYTES_MAX`). Four times as much saved no time: the system holds the pages."""
 READER_CACHE_KIB = 8192
 
+WIDTH_MAX = 1024
+"""Rows in one statement; more go in several."""
+
 _FULL = {dbapi2.SQLITE_FULL}
 _UNAVAILABLE = {
     dbapi2.SQLITE_BUSY,
@@ -45,23 +49,112 @@ _UNAVAILABLE = {
 _PRIMARY_CODE = 0xFF
 
 
-def path_of(url: str) -> Path:
-    """The file that an SQLAlchemy URL names (`sqlite:////abs/path`, `sqlite:///rel/path`), links followed.
+class NamedText:
+    """A statement with `:name` parameters."""
 
-    Raises:
-        StoreUnavailable: it names no SQLite file.
+    def __init__(self, clause: ClauseElement) -> None:
+        self.text = str(clause.compile(dialect=sqlite_dialect.dialect(paramstyle="named")))
+
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Cursor:
+        return connection.execute(self.text, parameters)
+
+    def stream(self, connection: Connection, parameters: Mapping[str, Any]) -> Iterator[Any]:
+        """SQLite finds each row when it is asked for."""
+        cursor = connection.execute(self.text, parameters)
+        while (row := cursor.fetchone()) is not None:
+            yield row
+
+
+class WideText:
+    """A statement over rows that stand in its text as placeholders: one execution per 1,024 of them.
+
+    The text exists in some widths only (see `_width`), so that the driver's cache holds its statements. Rows that are
+    missing up to the width are NULL throughout.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise StoreUnavailable(f"{url!r} is no database URL; write sqlite:////absolute/path.db") from error
-    if parsed.get_backend_name() != "sqlite":
-        name = parsed.get_backend_name()
-        raise StoreUnavailable(f"{name} databases are not supported by this release; write sqlite:////absolute/path.db")
-    database = parsed.database or ""
-    if database in ("", ":memory:") or database.startswith("file:") or parsed.query:
-        raise StoreUnavailable(f"{url!r} names no file; write sqlite:////absolute/path.db, without anything after it")
-    return Path(database).resolve()
+
+    def __init__(self, clause: ClauseElement, columns: Sequence[ColumnElement[Any]]) -> None:
+        self._columns = len(columns)
+        self._text = str(clause.compile(dialect=sqlite_dialect.dialect(paramstyle="qmark")))
+        self._row = f"({', '.join('?' * self._columns)})"
+        assert self._text.count("?") == self._columns, self._text
+        assert self._row in self._text, self._text
+        self._texts: dict[int, str] = {}
+
+    def run(self, connection: Connection, values: list[Any]) -> list[Cursor]:
+        step = WIDTH_MAX * self._columns
+        if len(values) <= step:
+            return [self._run_once(connection, values)]
+        return [self._run_once(connection, values[at : at + step]) for at in range(0, len(values), step)]
+
+    def _run_once(self, connection: Connection, values: list[Any]) -> Cursor:
+        rows = len(values) // self._columns
+        width = _width(rows)
+        if width > rows:
+            values = values + [None] * ((width - rows) * self._columns)
+        return connection.execute(self._text_of(width), values)
+
+    def _text_of(self, width: int) -> str:
+        if width not in self._texts:
+            self._texts[width] = self._text.replace(self._row, ", ".join([self._row] * width), 1)
+        return self._texts[width]
+
+
+def _width(rows: int) -> int:
+    """The width for so many rows: eight widths between one power of two and the next, so at most an eighth is padding.
+
+    >>> [_width(rows) for rows in (1, 9, 16, 17, 100, 1000)]
+    [1, 9, 16, 18, 104, 1024]
+    """
+    step = 1 << max(0, (rows - 1).bit_length() - 4)
+    return -(-rows // step) * step
+
+
+class SqliteDialect:
+    """See `statements.Dialect`."""
+
+    sql: SqlDialect = sqlite_dialect.dialect()
+    error: type[Exception] = dbapi2.Error
+    data_error: type[Exception] = dbapi2.DataError
+
+    def form(self, clause: ClauseElement) -> NamedText:
+        return NamedText(clause)
+
+    def wide_form(self, clause: ClauseElement, columns: Sequence[ColumnElement[Any]]) -> WideText:
+        return WideText(clause, columns)
+
+    def begin(self, connection: Connection) -> None:
+        """Taking the write lock now means that no later statement can meet `locked`."""
+        connection.execute("BEGIN IMMEDIATE")
+
+    def begin_reading(self, connection: Connection) -> None:
+        connection.execute("BEGIN")
+
+    def has_table(self, connection: Connection, name: str | None = None) -> bool:
+        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND (:name IS NULL OR name = :name)"
+        return connection.execute(sql, {"name": name}).fetchone() is not None
+
+    def engine(self, connection: Connection) -> Engine:
+        return create_engine("sqlite+pysqlite://", module=dbapi2, creator=lambda: connection, poolclass=StaticPool)
+
+    def unavailable(self, error: BaseException) -> StoreUnavailable | None:
+        if not isinstance(error, dbapi2.Error):
+            return None
+        code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        if code in _FULL:
+            return StorageFull()
+        return StoreUnavailable(f"the database does not answer: {error}") if code in _UNAVAILABLE else None
+
+    def is_too_big(self, error: BaseException) -> bool:
+        return isinstance(error, dbapi2.DataError | OverflowError | MemoryError)
+
+
+DIALECT: Final = SqliteDialect()
+
+
+class SqliteConnection(dbapi2.Connection):  # type: ignore[misc]  # the driver has no types
+    """The driver's own, which knows its dialect."""
+
+    dialect = DIALECT
 
 
 def prepare_file(path: Path) -> None:
@@ -93,42 +186,23 @@ def connect_reader(path: Path) -> Connection:
 
 def _connect(path: Path, mode: str, cache_kib: int) -> Any:
     uri = f"file:{quote(str(path))}?mode={mode}"
-    connection = dbapi2.connect(uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=512)
+    connection = dbapi2.connect(
+        uri,
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        factory=SqliteConnection,
+    )
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     connection.execute(f"PRAGMA cache_size=-{cache_kib}")
     connection.execute("PRAGMA trusted_schema=OFF")
     return connection
 
 
-def begin(connection: Connection) -> None:
-    """Begin a transaction that writes; taking the write lock now means that no later statement can meet `locked`."""
-    connection.execute("BEGIN IMMEDIATE")
-
-
-def has_table(connection: Connection, name: str | None = None) -> bool:
-    """Whether a table of this name exists; without a name, any table."""
-    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND (:name IS NULL OR name = :name)"
-    return connection.execute(sql, {"name": name}).fetchone() is not None
-
-
-def clock_at(_connection: Connection | None = None) -> int:
+def clock_at() -> int:
     """The database's clock, which for SQLite is this machine's."""
     return time.time_ns() // 1000
-
-
-def unavailable(error: BaseException) -> StoreUnavailable | None:
-    """The error for a database that takes no writes or reads now; None when the statement or its data are to blame."""
-    if not isinstance(error, dbapi2.Error):
-        return None
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    if code in _FULL:
-        return StorageFull()
-    return StoreUnavailable(f"the database does not answer: {error}") if code in _UNAVAILABLE else None
-
-
-def is_too_big(error: BaseException) -> bool:
-    """Whether the data were larger than the database takes at all."""
-    return isinstance(error, dbapi2.DataError | OverflowError | MemoryError)
 
 
 def wal_bytes(path: Path) -> int:
@@ -194,7 +268,7 @@ def backup(path: Path, target: Path) -> None:
     except FileExistsError:
         raise AlreadyExists(f"{target} exists already; a backup never overwrites a file") from None
     except (OSError, dbapi2.Error) as error:
-        raise unavailable(error) or StoreUnavailable(f"the backup could not be written: {error}") from error
+        raise DIALECT.unavailable(error) or StoreUnavailable(f"the backup could not be written: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 

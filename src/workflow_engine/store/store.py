@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from workflow_engine.models.errors import InvariantViolated, LimitExceeded, NotPermitted, StoreUnavailable
-from workflow_engine.store import queries, retention, sqlite
+from workflow_engine.store import queries, retention
 from workflow_engine.store.committer import WRITE_BYTES_MAX, CommitMeasures, Committer, Entry, Group, OnDone, OnGranted
-from workflow_engine.store.database import Database
+from workflow_engine.store.database import Database, database_of
 from workflow_engine.store.inbox import list_news, remove_news
-from workflow_engine.store.lock import FileLock
 from workflow_engine.store.publishing import Expected, Publication, archive, publish
 from workflow_engine.store.readers import Readers
 from workflow_engine.store.receipts import find_receipt, forget_receipts, insert_receipt, update_receipt
@@ -38,9 +37,6 @@ QUEUE_MAX = 50_000
 QUEUE_BYTES_MAX = 256 * 1024 * 1024
 """Bytes that may wait, for when the writes are large."""
 
-FREE_PAGES_KEPT = 256
-"""Free pages (1 MiB) that stay in the file: what is deleted today makes room for what comes tomorrow."""
-
 Result = TypeVar("Result")
 
 
@@ -61,7 +57,8 @@ class Store:
         """Open the database, making it or bringing its schema up to date if need be.
 
         Args:
-            url: as SQLAlchemy writes it: `sqlite:////absolute/path.db`, `sqlite:///relative/path.db`.
+            url: as SQLAlchemy writes it: `sqlite:////absolute/path.db`, `sqlite:///relative/path.db`,
+                `postgresql://user:password@host:port/database`.
             read_only: beside a process that writes; nothing can be written and no lock is taken.
             readers: threads that read.
 
@@ -69,13 +66,12 @@ class Store:
             DatabaseInUse: another process writes to it; the message names its pid.
             StoreUnavailable: it cannot be opened, is not ours, or is newer than this release.
         """
-        database = Database(url)
+        database = database_of(url)
         if read_only:
             await asyncio.to_thread(database.check_reader)
             reading = Readers(database, readers)
             return cls(database, None, reading, await reading.run(find_server_key))
-        connection = await asyncio.to_thread(database.open_writer)
-        key = ensure_server_key(connection)
+        connection, key = await asyncio.to_thread(_open_writer, database)
         committer = Committer(database, connection)
         committer.start()
         return cls(database, committer, Readers(database, readers), key)
@@ -118,11 +114,11 @@ class Store:
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log."""
-        return sqlite.wal_bytes(self._database.path)
+        return self._database.wal_bytes()
 
     def file_bytes(self) -> int:
         """The size of the database without its write-ahead log."""
-        return sqlite.file_bytes(self._database.path)
+        return self._database.file_bytes()
 
     # Writes
 
@@ -244,15 +240,7 @@ class Store:
 
     async def give_back(self, *, pages: int) -> int:
         """Give so many free pages back to the file system, all but a small reserve; gives how many are left to give."""
-
-        def job(connection: Connection) -> int:
-            spare = sqlite.free_pages(connection) - FREE_PAGES_KEPT
-            if spare > 0:
-                sqlite.give_back(connection, min(spare, pages))
-                self._database.wants_checkpoint = True
-            return max(0, spare - pages)
-
-        return await self._run_job(job, 0)
+        return await self._run_job(lambda connection: self._database.give_back(connection, pages), 0)
 
     async def probe(self) -> None:
         """Write something that means nothing; returns once it is on stable storage.
@@ -260,7 +248,7 @@ class Store:
         Raises:
             StorageFull, StoreUnavailable: the database takes no writes now.
         """
-        await self._run_job(sqlite.probe, 0)
+        await self._run_job(self._database.probe, 0)
 
     async def _run_job(self, job: Callable[[Connection], Result], size_bytes: int) -> Result:
         results: list[Result] = []
@@ -489,8 +477,9 @@ class Store:
         Raises:
             AlreadyExists: there is a file of that name.
             StoreUnavailable, StorageFull: the copy could not be written.
+            NotPermitted: the database has a tool of its own for that; the message names it.
         """
-        await asyncio.to_thread(sqlite.backup, self._database.path, Path(path))
+        await asyncio.to_thread(self._database.backup, Path(path))
 
     async def _read(self, query: Callable[[Connection], Result]) -> Result:
         if self._is_closed:
@@ -498,26 +487,29 @@ class Store:
         return await self._readers.run(query)
 
 
+def _open_writer(database: Database) -> tuple[Connection, bytes]:
+    connection = database.open_writer()
+    try:
+        return connection, ensure_server_key(connection)
+    except BaseException:
+        connection.close()
+        database.close()
+        raise
+
+
 def backup_database(url: str, path: Path) -> None:
     """Copy a database, of whatever schema and in use or not, as `Store.backup` does.
 
     Raises:
         StoreUnavailable: there is none, or the copy could not be written.
-        AlreadyExists, StorageFull.
+        AlreadyExists, StorageFull, NotPermitted.
     """
-    source = sqlite.path_of(url)
-    if not source.is_file():
-        raise StoreUnavailable(f"there is no database at {source}")
-    sqlite.backup(source, path)
+    database_of(url).backup(path)
 
 
 def require_unused(url: str) -> None:
     """Raise DatabaseInUse, with the pid, while another process writes to the database."""
-    path = sqlite.path_of(url)
-    if path.parent.is_dir():
-        lock = FileLock(path)
-        lock.acquire()
-        lock.release()
+    database_of(url).require_unused()
 
 
 def _settle(future: asyncio.Future[None], error: Exception | None) -> None:

@@ -11,6 +11,9 @@ branch_labels = None
 depends_on = None
 
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def upgrade() -> None:
     create_workflow_tables()
     create_execution_tables()
@@ -21,7 +24,7 @@ def upgrade() -> None:
     create_server_keys()
 
 
-def key(name: str, kind: type[sa.types.TypeEngine[Any]] = sa.Text) -> sa.Column[Any]:
+def key(name: str, kind: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]] = TEXT) -> sa.Column[Any]:
     return sa.Column(name, kind, primary_key=True, autoincrement=False)
 
 
@@ -30,8 +33,8 @@ def create_workflow_tables() -> None:
         "workflows",
         key("tenant_id"),
         key("workflow_id"),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("labels", sa.Text, nullable=False),
+        sa.Column("name", TEXT, nullable=False),
+        sa.Column("labels", TEXT, nullable=False),
         sa.Column("archived", sa.SmallInteger, nullable=False),
         sa.Column("latest_version", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -42,7 +45,7 @@ def create_workflow_tables() -> None:
         key("tenant_id"),
         key("workflow_id"),
         key("version", sa.Integer),
-        sa.Column("content_hash", sa.Text, nullable=False),
+        sa.Column("content_hash", TEXT, nullable=False),
         sa.Column("definition", sa.LargeBinary, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
     )
@@ -76,22 +79,23 @@ def create_executions() -> None:
         "executions",
         key("tenant_id"),
         key("execution_id"),
-        sa.Column("workflow_id", sa.Text, nullable=False),
+        sa.Column("workflow_id", TEXT, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
         sa.Column("priority", sa.Integer, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("reason", sa.Text),
+        sa.Column("status", TEXT, nullable=False),
+        sa.Column("reason", TEXT),
         sa.Column("progress", sa.Integer, nullable=False),
         sa.Column("started_at", sa.BigInteger),
         sa.Column("finished_at", sa.BigInteger),
         sa.Column("transition", sa.BigInteger, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False),
-        sa.Column("parent_execution_id", sa.Text),
-        sa.Column("parent_step_id", sa.Text),
+        sa.Column("parent_execution_id", TEXT),
+        sa.Column("parent_step_id", TEXT),
         sa.Column("parent_attempt", sa.Integer),
         sa.Column("parent_generation", sa.Integer),
         sa.Column("depth", sa.Integer, nullable=False),
+        postgresql_with={"fillfactor": 70},
         sqlite_with_rowid=False,
     )
     unfinished = sa.text("status = 'running'")
@@ -114,7 +118,7 @@ def create_attributes() -> None:
         key("execution_id"),
         key("kind"),
         key("key"),
-        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("value", TEXT, nullable=False),
         sa.Column("literal", sa.SmallInteger, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
@@ -129,7 +133,7 @@ def create_task_tables() -> None:
         key("tenant_id"),
         key("execution_id"),
         key("task_id"),
-        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("kind", TEXT, nullable=False),
         sa.Column("due_at", sa.BigInteger),
         sa.Column("data", sa.LargeBinary),
         sa.Column("created_at", sa.BigInteger, nullable=False),
@@ -149,7 +153,7 @@ def create_slots() -> None:
         key("tenant_id"),
         key("execution_id"),
         key("step_id"),
-        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("key", TEXT, nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("concurrency", sa.Integer, nullable=False),
@@ -179,7 +183,7 @@ def create_idempotency_keys() -> None:
         key("tenant_id"),
         key("route"),
         key("key"),
-        sa.Column("body_hash", sa.Text, nullable=False),
+        sa.Column("body_hash", TEXT, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("answer", sa.LargeBinary),
         sa.Column("created_at", sa.BigInteger, nullable=False),
