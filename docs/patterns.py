@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 from workflow_engine.cli.mermaid import flowchart
-from workflow_engine.main import read_document
+from workflow_engine.library.published import read_document
 from workflow_engine.models.workflow import Definition
 
 PAGE = Path(__file__).with_suffix(".md")

@@ -19,8 +19,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from workflow_engine.config.heap import freeze_heap
 from workflow_engine.config.settings import Settings, SettingsInvalid
-from workflow_engine.main import Engine
+from workflow_engine.library import Engine
 from workflow_engine.models.errors import WorkflowEngineError
 from workflow_engine.routes.app import create_app
 from workflow_engine.routes.problems import problem_bytes
@@ -94,6 +95,7 @@ async def serve(
             running = asyncio.create_task(server.serve(sockets=[listener]))
             await server.listening.wait()
             announce(_url_of(listener))
+            freeze_heap()
             stopping = asyncio.ensure_future(until())
             await asyncio.wait([running, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
@@ -121,7 +123,8 @@ def _bound(settings: Settings, host: str, port: int) -> Iterator[socket.socket]:
             f"without authentication (WORKFLOW_ENGINE_AUTH_MODE=none) only this machine may call, so {host} can't be "
             "listened on; use --host 127.0.0.1 or ::1"
         )
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    # The protocol is named because asyncio sends small answers at once (TCP_NODELAY) only where it reads TCP here.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             # Accepted connections inherit it: a reader that takes nothing for so long is gone, whatever protocol it

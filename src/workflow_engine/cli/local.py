@@ -21,9 +21,10 @@ from workflow_engine.cli.progress import waiting_text
 from workflow_engine.cli.session import Outcome, Session, hurry, run_on_loop
 from workflow_engine.cli.text import duration, visible
 from workflow_engine.config.settings import Settings
-from workflow_engine.main import DEFAULT_TENANT, Engine, Execution
+from workflow_engine.library import Engine, Execution
 from workflow_engine.models.errors import AlreadyExists, InputInvalid, StoreUnavailable
 from workflow_engine.models.execution import COMPLETED, ExecutionState
+from workflow_engine.models.tenant import DEFAULT_TENANT
 from workflow_engine.models.workflow import Definition
 from workflow_engine.services.input_schema import input_checker
 from workflow_engine.store import Store

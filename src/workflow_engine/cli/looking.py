@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from workflow_engine.cli.session import run_on_loop, waiting_for, waits_for_input
-from workflow_engine.main import DEFAULT_TENANT
 from workflow_engine.models.execution import ExecutionState
 from workflow_engine.models.json_value import decode_json
+from workflow_engine.models.tenant import DEFAULT_TENANT
 from workflow_engine.models.workflow import Definition
 from workflow_engine.services.execution_resource import execution_resource
 from workflow_engine.services.state_manager import fold

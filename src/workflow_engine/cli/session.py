@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from workflow_engine.cli.display import REFRESH_S, Display, display_for
 from workflow_engine.cli.interrupts import Interrupts
 from workflow_engine.cli.progress import Progress
-from workflow_engine.main import Engine, Execution
+from workflow_engine.library import Engine, Execution
 from workflow_engine.models.execution import PAUSED, TERMINAL, ExecutionState
 from workflow_engine.models.instant import rfc3339
 from workflow_engine.models.workflow import Definition
@@ -140,7 +140,7 @@ class Session:
             display.close()
 
     async def _state(self) -> ExecutionState:
-        return await self._engine.executions.state(self._engine.tenant_id, self._execution.id)
+        return await self._engine.services.executions.state(self._engine.tenant_id, self._execution.id)
 
     async def _settled_state(self) -> ExecutionState:
         """The state once timers that were due while no process ran have had their effect."""

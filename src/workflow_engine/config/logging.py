@@ -63,6 +63,22 @@ def configure_logging(settings: Settings) -> None:
     _adopt_libraries([*shared, structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], level, stream)
 
 
+def pass_logs_on() -> None:
+    """Hand the engine's log to `logging`, under the names of its modules: what a library does.
+
+    A process that has configured structlog keeps what it has. Left alone, structlog would print everything on stdout,
+    tracebacks with the values of all variables.
+    """
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[_record_of],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
 def _adopt_libraries(processors: list[Processor], level: int, stream: _Stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=processors))
@@ -89,6 +105,13 @@ def _render_line(logger: Any, method: str, event: EventDict) -> str:
     if exception is None:
         return line
     return "\n".join([line, *(_TRACEBACK_PREFIX + escaped(part) for part in str(exception).split("\n"))])
+
+
+def _record_of(logger: Any, method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    """The arguments of a method of `logging.Logger`."""
+    exc_info = event.pop("exc_info", None)
+    head = escaped(str(event.pop("event", "")))
+    return (" ".join([head, *(f"{name}={_shown(value)}" for name, value in event.items())]),), {"exc_info": exc_info}
 
 
 def _shown(value: Any) -> str:

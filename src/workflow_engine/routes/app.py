@@ -35,7 +35,6 @@ from workflow_engine.routes.problems import HttpProblem, problem_response, respo
 from workflow_engine.services.engine_services import EngineServices
 from workflow_engine.services.measures import RequestMeasures
 from workflow_engine.services.metrics import Metrics
-from workflow_engine.services.rehearsal.rehearsals import Rehearsals
 
 ROUTES: Final = (
     workflows,
@@ -75,7 +74,6 @@ def create_app(services: EngineServices, settings: Settings) -> FastAPI:
     app.state.requests = RequestMeasures()
     app.state.metrics = Metrics(services, app.state.requests)
     app.state.readiness = health.Readiness(services)
-    app.state.rehearsals = Rehearsals(services.workflows)
     app.add_middleware(Observer, measures=app.state.requests)
     for module in ROUTES:
         app.include_router(module.router)

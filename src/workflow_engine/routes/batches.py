@@ -18,13 +18,10 @@ from workflow_engine.routes.openapi import EXECUTION_EXAMPLE, PROBLEM_EXAMPLE, A
 from workflow_engine.routes.problems import HttpProblem, encode_body, problem_document, refusal_of
 from workflow_engine.routes.resources import BatchResult
 from workflow_engine.routes.starts import START_EXAMPLE, StartBody, delay_s_of
-from workflow_engine.services.starts import Wanted
+from workflow_engine.services.starts import BATCH_MAX, Wanted
 from workflow_engine.services.workflow_executor import GroupReceipt
 
 router = APIRouter(prefix="/api/v1/workflows", tags=["executions"])
-
-EXECUTIONS_MAX: Final = 1_000
-"""Executions of one request: one commit, and some tenths of a second of work."""
 
 Started = dict[str, Any] | HttpProblem | WorkflowEngineError
 """The summary of an execution, or why there is none."""
@@ -33,7 +30,7 @@ Started = dict[str, Any] | HttpProblem | WorkflowEngineError
 class BatchBody(Body):
     """Starts, each as it would be alone."""
 
-    executions: list[SkipValidation[StartBody]] = Field(min_length=1, max_length=EXECUTIONS_MAX)
+    executions: list[SkipValidation[StartBody]] = Field(min_length=1, max_length=BATCH_MAX)
 
 
 BATCH_EXAMPLE: Final = {"executions": [START_EXAMPLE, {"input": {"amount": "many"}}]}

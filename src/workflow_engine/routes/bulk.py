@@ -1,12 +1,11 @@
 """One action for many executions."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request
 from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
-from workflow_engine.models.command import AnyCommand, Cancel, Pause, Resume, Retry, Terminate
 from workflow_engine.models.duration import TimestampInvalid, parse_timestamp
 from workflow_engine.models.problem import Problem, pointer
 from workflow_engine.routes.bodies import Body
@@ -16,8 +15,9 @@ from workflow_engine.routes.openapi import Answer, json_body, operation
 from workflow_engine.routes.problems import HttpProblem, encode_body
 from workflow_engine.routes.queries import FILTERS_MAX, VALUE_CHARS_MAX
 from workflow_engine.routes.resources import BulkResult, Status
-from workflow_engine.routes.steering import REASON_CHARS_MAX, read
-from workflow_engine.services.bulk import Bulk, Chosen, Outcome
+from workflow_engine.routes.steering import read
+from workflow_engine.services.attributes import REASON_CHARS_MAX
+from workflow_engine.services.bulk import Action, Bulk, Chosen, Outcome, steering_command
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 
@@ -28,7 +28,6 @@ LIMIT_DEFAULT: Final = 1_000
 ShortText = Annotated[str, StringConstraints(max_length=VALUE_CHARS_MAX)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=VALUE_CHARS_MAX)]
 Label = Annotated[str, StringConstraints(max_length=VALUE_CHARS_MAX, pattern="^[^:\\x00]+:[^\\x00]*$")]
-Action = Literal["pause", "resume", "cancel", "terminate", "retry"]
 
 
 class BulkFilter(Body):
@@ -142,7 +141,7 @@ def _cursor_name(body: BulkBody) -> str:
 
 async def _give(caller: Caller, body: BulkBody, chosen: Chosen, key: RequestKey | None) -> Outcome:
     bulk: Bulk = caller.services.bulk
-    command = _command(body)
+    command = steering_command(body.action, body.reason, compensate=body.compensate)
     if key is None:
         return await bulk.give(caller.tenant_id, chosen.execution_ids, command)
     begun = await caller.door.idempotency.begun(key)
@@ -154,20 +153,6 @@ async def _give(caller: Caller, body: BulkBody, chosen: Chosen, key: RequestKey 
         receipt_of=lambda execution_id: key.part(execution_id).receipt(lambda _row, _state: (200, b"")),
         done=[begun.decode()] if begun is not None else [],
     )
-
-
-def _command(body: BulkBody) -> AnyCommand:
-    match body.action:
-        case "pause":
-            return Pause()
-        case "resume":
-            return Resume()
-        case "cancel":
-            return Cancel(body.reason or "cancelled", body.compensate)
-        case "terminate":
-            return Terminate(body.reason or "terminated")
-        case "retry":
-            return Retry()
 
 
 def _check(body: BulkBody) -> None:

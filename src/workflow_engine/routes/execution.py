@@ -28,20 +28,13 @@ from workflow_engine.routes.openapi import (
 from workflow_engine.routes.problems import HttpProblem
 from workflow_engine.routes.queries import Query
 from workflow_engine.routes.resources import Execution, ExecutionSummary, Explanation
-from workflow_engine.routes.steering import (
-    REASON_CHARS_MAX,
-    STEERED,
-    VARIABLE_NAME_CHARS_MAX,
-    give,
-    read,
-    steering,
-)
+from workflow_engine.routes.steering import STEERED, give, read, steering
+from workflow_engine.services.attributes import REASON_CHARS_MAX, SIGNAL_NAME_CHARS_MAX, VARIABLE_NAME_CHARS_MAX
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
 
 STATUSES = ("pending", "running", "paused", "completed", "failed", "cancelled")
 FILTERS = ("workflow_id", "status", "label", "since", "until", "limit", "cursor")
-SIGNAL_NAME_CHARS_MAX = 256
 
 SHOWN = Answer("The execution.", Execution, EXECUTION_EXAMPLE)
 
@@ -235,5 +228,5 @@ async def set_variables(execution_id: ExecutionId, request: Request, caller: Cal
             raise HttpProblem(
                 422, f"a variable's name has 1 to {VARIABLE_NAME_CHARS_MAX} characters", code="invalid_body"
             )
-    checked = {name: caller.services.executions.checked(value, f"variable {name}") for name, value in changed.items()}
+    checked = caller.services.executions.checked_variables(changed)
     return await give(request, caller, execution_id, SetVariables(checked), data)

@@ -13,7 +13,8 @@ from workflow_engine.routes.ids import ExecutionId
 from workflow_engine.routes.openapi import EXECUTION_EXAMPLE, Answer, json_body, operation
 from workflow_engine.routes.problems import encode_body
 from workflow_engine.routes.resources import Execution
-from workflow_engine.routes.steering import VARIABLE_NAME_CHARS_MAX, VERSION_MAX, read
+from workflow_engine.routes.steering import VERSION_MAX, read
+from workflow_engine.services.attributes import VARIABLE_NAME_CHARS_MAX
 from workflow_engine.services.execution_resource import execution_resource
 
 router = APIRouter(prefix="/api/v1/executions", tags=["executions"])
@@ -57,8 +58,7 @@ async def fork_execution(execution_id: ExecutionId, request: Request, caller: Ca
     version.
     """
     body, data = await read(request, caller, ForkBody)
-    checked = caller.services.executions.checked
-    variables = {name: checked(value, f"variable {name}") for name, value in body.variables.items()}
+    variables = caller.services.executions.checked_variables(body.variables)
     key = caller.door.idempotency.key_of(request, caller.tenant_id, data)
     receipt = key.receipt(lambda row, state: (201, encode_body(execution_resource(row, state)))) if key else None
 

@@ -13,7 +13,6 @@ from workflow_engine.routes.openapi import DEFINITION_EXAMPLE, Answer, RequestBo
 from workflow_engine.routes.queries import Query, refused
 from workflow_engine.routes.resources import Resource
 from workflow_engine.services.rehearsal import seeds_of
-from workflow_engine.services.rehearsal.rehearsals import Rehearsals
 
 router = APIRouter(prefix="/api/v1/workflows", tags=["workflows"])
 
@@ -109,8 +108,9 @@ async def test_workflow(request: Request, caller: CallerOf) -> Response:
     query = Query(request, ("seeds", "name"))
     seeds = _seeds(query.text("seeds"))
     document, _ = await read_document(request, caller.door.settings.body_max_bytes, takes_yaml=True)
-    rehearsals: Rehearsals = request.app.state.rehearsals
-    found = await rehearsals.run(caller.tenant_id, document, seeds=seeds_of(seeds, None), name=query.text("name"))
+    found = await caller.services.rehearsals.run(
+        caller.tenant_id, document, seeds=seeds_of(seeds, None), name=query.text("name")
+    )
     return json_response(found)
 
 

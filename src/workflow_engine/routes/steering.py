@@ -18,9 +18,7 @@ from workflow_engine.services.execution_resource import execution_resource
 
 STEERED: Final = Answer("The execution as it is now.", Execution, EXECUTION_EXAMPLE)
 
-REASON_CHARS_MAX: Final = 1_000
 VERSION_MAX: Final = 2**31 - 1
-VARIABLE_NAME_CHARS_MAX: Final = 128
 
 BodyType = TypeVar("BodyType", bound=Body)
 

@@ -7,7 +7,6 @@ from pydantic import Field
 from starlette.responses import Response
 
 from workflow_engine.models.command import AddItems, CompleteByHand, Skip
-from workflow_engine.models.errors import CommandRejected
 from workflow_engine.routes.answers import Paging, json_response
 from workflow_engine.routes.bodies import Body
 from workflow_engine.routes.context import Caller, CallerOf
@@ -119,16 +118,8 @@ async def skip_step(execution_id: ExecutionId, step_id: StepId, request: Request
 async def _by_hand(
     request: Request, caller: Caller, execution_id: str, command: CompleteByHand | Skip, data: bytes
 ) -> Response:
-    try:
+    async with caller.services.steps.named(caller.tenant_id, execution_id, command.step):
         return await give(request, caller, execution_id, command, data)
-    except CommandRejected:
-        await _require_step(caller, execution_id, command.step)
-        raise
-
-
-async def _require_step(caller: Caller, execution_id: str, step_id: str) -> None:
-    """Raise NotFound for a step that there never was."""
-    await caller.services.steps.get(caller.tenant_id, execution_id, step_id)
 
 
 @router.post(
@@ -154,11 +145,8 @@ async def add_items(execution_id: ExecutionId, step_id: StepId, request: Request
         return encode_body(await caller.services.steps.get(caller.tenant_id, execution_id, step_id))
 
     async def act() -> Response:
-        try:
+        async with caller.services.steps.named(caller.tenant_id, execution_id, step_id):
             await caller.services.executions.give(caller.tenant_id, execution_id, AddItems(step_id, items), receipt)
-        except CommandRejected:
-            await _require_step(caller, execution_id, step_id)
-            raise
         answer = await shown()
         await caller.door.idempotency.keep(key, 200, answer)
         return Response(answer, media_type="application/json")

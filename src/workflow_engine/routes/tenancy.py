@@ -6,11 +6,11 @@ from typing import Final
 
 from starlette.requests import HTTPConnection
 
+from workflow_engine.models.tenant import DEFAULT_TENANT, TENANT_ID
 from workflow_engine.routes.problems import HttpProblem
 
 TENANT_HEADER: Final = "x-tenant-id"
-DEFAULT_TENANT: Final = "default"
-_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_TENANT = re.compile(TENANT_ID)
 
 
 def is_loopback_host(host: str) -> bool:

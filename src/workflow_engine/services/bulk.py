@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
-from workflow_engine.models.command import AnyCommand
+from workflow_engine.models.command import AnyCommand, Cancel, Pause, Resume, Retry, Terminate
 from workflow_engine.models.errors import AlreadyExists, DependencyUnavailable, WorkflowEngineError
 from workflow_engine.models.execution import ExecutionState
 from workflow_engine.services.workflow_executor import Receipt, WorkflowExecutor
@@ -17,6 +17,8 @@ AT_ONCE: Final = 16
 
 PAGE: Final = 500
 """Executions looked up at a time."""
+
+Action = Literal["pause", "resume", "cancel", "terminate", "retry"]
 
 Position = tuple[int, str]
 """Where the executions that were chosen end: when the last one was created, and its id."""
@@ -45,6 +47,27 @@ class Outcome(msgspec.Struct):
 
     succeeded: int = 0
     failed: list[Failed] = []
+
+
+def steering_command(action: Action, reason: str | None = None, *, compensate: bool = False) -> AnyCommand:
+    """The command that an action is.
+
+    Args:
+        reason: of `cancel` and `terminate`: for people.
+        compensate: of `cancel`.
+    """
+    match action:
+        case "pause":
+            return Pause()
+        case "resume":
+            return Resume()
+        case "cancel":
+            return Cancel(reason or "cancelled", compensate)
+        case "terminate":
+            return Terminate(reason or "terminated")
+        case "retry":
+            return Retry()
+    assert_never(action)
 
 
 class Bulk:

@@ -9,6 +9,7 @@ from workflow_engine.services.forks import Forks
 from workflow_engine.services.live_events import LiveEvents
 from workflow_engine.services.migrations import Migrations
 from workflow_engine.services.people_tasks import PeopleTasks
+from workflow_engine.services.rehearsal.rehearsals import Rehearsals
 from workflow_engine.services.retention import Retention
 from workflow_engine.services.steps_view import StepsView
 from workflow_engine.services.workflow_executor import WorkflowExecutor
@@ -29,6 +30,7 @@ class EngineServices:
     bulk: Bulk
     steps: StepsView
     people_tasks: PeopleTasks
+    rehearsals: Rehearsals
     live: LiveEvents
     limits: Limits
     retention: Retention

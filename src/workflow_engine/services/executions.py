@@ -1,14 +1,16 @@
 """What can be done with executions, whoever asks: start, look, steer, follow, wait for the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from workflow_engine.models.command import Answer, AnyCommand, SetVariables, Signal
-from workflow_engine.models.errors import CommandRejected, WorkflowEngineError
+from workflow_engine.models.errors import CommandRejected, StoreUnavailable, WorkflowEngineError
 from workflow_engine.models.execution import TERMINAL, ExecutionState
+from workflow_engine.models.problem import pointer
+from workflow_engine.services.attributes import SIGNAL_NAME_CHARS_MAX, VARIABLE_NAME_CHARS_MAX, check_text
 from workflow_engine.services.endings import Ending, Endings
 from workflow_engine.services.event_stream import StreamEvent
 from workflow_engine.services.execution_resource import execution_resource, execution_summary, new_execution_summary
@@ -17,9 +19,10 @@ from workflow_engine.services.input_schema import check_form
 from workflow_engine.services.live_events import LiveEvents
 from workflow_engine.services.starts import PreparedStart, Starts, Wanted
 from workflow_engine.services.state_manager import StateManager
+from workflow_engine.services.subscription import Subscription
 from workflow_engine.services.workflow_executor import GroupReceipt, Receipt, WorkflowExecutor
 from workflow_engine.services.workflow_manager import WorkflowManager
-from workflow_engine.store import Store
+from workflow_engine.store import ExecutionRow, Store
 
 
 class Executions:
@@ -42,6 +45,7 @@ class Executions:
         self._executor = executor
         self._live = live
         self._endings = endings
+        self._followed: set[Subscription] = set()
 
     async def start(
         self,
@@ -86,9 +90,14 @@ class Executions:
         if wait_s <= 0:
             return await self._executor.start(row, graph, command, execution_resource, receipt)
         with self._endings.expect((tenant_id, row.execution_id)) as ending:
-            await self._executor.start(row, graph, command, execution_resource, receipt)
+            await self._executor.start(row, graph, command, _id_of, receipt)
             ended = await _within(ending, wait_s)
         return ended or await self.get(tenant_id, row.execution_id)
+
+    async def begin(self, tenant_id: str, workflow_id: str, wanted: Wanted) -> str:
+        """Start an execution; gives its id once it is durable. Raises what `start` does."""
+        row, graph, command = await self._starts.prepare(tenant_id, workflow_id, **wanted._asdict())
+        return await self._executor.start(row, graph, command, _id_of)
 
     async def start_all(
         self, tenant_id: str, workflow_id: str, wanted: Sequence[Wanted], receipt: GroupReceipt | None = None
@@ -117,6 +126,14 @@ class Executions:
     def checked(self, value: Any, name: str) -> Any:
         """A copy of a value from outside, sharing nothing with the caller's; raises LimitExceeded beyond the limits."""
         return self._starts.checked(value, name)
+
+    def checked_variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """The same for variables by name; raises InputInvalid for a name too."""
+        for name in variables:
+            check_text(
+                name, pointer("variables", str(name)[:VARIABLE_NAME_CHARS_MAX]), chars_max=VARIABLE_NAME_CHARS_MAX
+            )
+        return {name: self.checked(value, f"variable {name}") for name, value in variables.items()}
 
     async def get(self, tenant_id: str, execution_id: str) -> dict[str, Any]:
         """An execution as the API shows it; raises NotFound."""
@@ -158,15 +175,15 @@ class Executions:
     async def signal(
         self, tenant_id: str, execution_id: str, name: str, payload: Any = None, receipt: Receipt | None = None
     ) -> dict[str, Any]:
-        """Send a signal; it is kept until a wait takes it. Raises what `give` does, and LimitExceeded."""
+        """Send a signal; it is kept until a wait takes it. Raises what `give` does, InputInvalid and LimitExceeded."""
+        check_text(name, "/name", chars_max=SIGNAL_NAME_CHARS_MAX)
         return await self.give(tenant_id, execution_id, Signal(name, self.checked(payload, "payload")), receipt)
 
     async def set_variables(
-        self, tenant_id: str, execution_id: str, changed: dict[str, Any], receipt: Receipt | None = None
+        self, tenant_id: str, execution_id: str, changed: Mapping[str, Any], receipt: Receipt | None = None
     ) -> dict[str, Any]:
-        """Merge into the variables. Raises what `give` does, and LimitExceeded."""
-        checked = {name: self.checked(value, f"variable {name}") for name, value in changed.items()}
-        return await self.give(tenant_id, execution_id, SetVariables(checked), receipt)
+        """Merge into the variables. Raises what `give` does, InputInvalid and LimitExceeded."""
+        return await self.give(tenant_id, execution_id, SetVariables(self.checked_variables(changed)), receipt)
 
     async def answer_form(self, form: Any, output: Any) -> Any:
         """A person's answer, ready to be given; raises InputInvalid where it does not fit the form, LimitExceeded."""
@@ -199,27 +216,43 @@ class Executions:
         """Every event after a sequence, in order, each once; `follow` goes on live until the execution has ended.
 
         Raises:
-            NotFound, StoreUnavailable; where it follows, CursorAhead, ResyncRequired.
+            NotFound; StoreUnavailable, also where the engine closes before the end; where it follows, CursorAhead,
+            ResyncRequired.
         """
         if not follow:
             async for event in self._live.history(tenant_id, execution_id, after=after):
                 yield _envelope(event)
             return
         with await self._live.subscribe(tenant_id, execution_id, after=after) as subscription:
-            while (batch := await subscription.next()) is not None:
-                for event in batch.events:
-                    yield _envelope(event)
+            self._followed.add(subscription)
+            try:
+                while (batch := await subscription.next()) is not None:
+                    for event in batch.events:
+                        yield _envelope(event)
+            finally:
+                self._followed.discard(subscription)
+        if not subscription.has_ended:
+            raise StoreUnavailable("the engine is shutting down")
 
     async def wait(self, tenant_id: str, execution_id: str, *, timeout_s: float | None = None) -> dict[str, Any]:
         """The execution once it has ended, or as it is when the time is over; raises NotFound."""
         with self._endings.expect((tenant_id, execution_id)) as ending:
-            row = await self._store.execution(tenant_id, execution_id)
-            ended = await _within(ending, timeout_s) if row.status not in TERMINAL else None
+            is_under_way = self._executor.is_under_way((tenant_id, execution_id))
+            if not is_under_way:
+                row = await self._store.execution(tenant_id, execution_id)
+                is_under_way = row.status not in TERMINAL
+            ended = await _within(ending, timeout_s) if is_under_way else None
         return ended or await self.get(tenant_id, execution_id)
 
     def stop_waiting(self) -> None:
-        """Answer everybody who waits for an end with what there is; from now on nobody waits."""
+        """Answer everybody who waits for an end with what there is, end what is followed; from now on nobody waits."""
         self._endings.close()
+        for subscription in self._followed:
+            subscription.stop()
+
+
+def _id_of(row: ExecutionRow, _state: ExecutionState) -> str:
+    return row.execution_id
 
 
 def _envelope(event: StreamEvent) -> dict[str, Any]:
@@ -229,6 +262,8 @@ def _envelope(event: StreamEvent) -> dict[str, Any]:
 
 
 async def _within(ending: Ending, timeout_s: float | None) -> dict[str, Any] | None:
+    if timeout_s is None:
+        return await ending
     try:
         async with asyncio.timeout(timeout_s):
             return await ending

@@ -15,6 +15,9 @@ from workflow_engine.services.attributes import check_attributes
 from workflow_engine.services.workflow_manager import Published, WorkflowManager
 from workflow_engine.store import ExecutionRow, Store
 
+BATCH_MAX: Final = 1_000
+"""Executions started at once: one commit, and some tenths of a second of work."""
+
 TURN_STARTS: Final = 50
 """Starts that are checked before others get a turn of the event loop."""
 

@@ -6,11 +6,12 @@ active the state knows it. So the cost of a page does not grow with what came be
 
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import msgspec
 
-from workflow_engine.models.errors import NotFound
+from workflow_engine.models.errors import CommandRejected, NotFound
 from workflow_engine.models.event import (
     AnyFact,
     ErrorValue,
@@ -358,6 +359,15 @@ class StepsView:
             page = _Page(after=(0, 0), limit=1, only=step_id)
             await self._read_one(page, row, state, f'"step":"{step_id}')
         return (await self._resources(row, state, page))[0]
+
+    @asynccontextmanager
+    async def named(self, tenant_id: str, execution_id: str, step_id: str) -> AsyncIterator[None]:
+        """Commands to a step are given in this block: a rejected one is NotFound where there never was such a step."""
+        try:
+            yield
+        except CommandRejected:
+            await self.get(tenant_id, execution_id, step_id)
+            raise
 
     async def _read_one(self, page: _Page, row: ExecutionRow, state: ExecutionState, holding: str) -> None:
         first, _ = await self._store.first_and_last(row.tenant_id, row.execution_id)

@@ -10,8 +10,9 @@ import aiohttp
 import structlog
 
 from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
-from workflow_engine.steps.addresses import AddressForbidden, AddressRules, Resolve, SystemNames, VettingResolver
+from workflow_engine.steps.addresses import AddressForbidden, AddressRules
 from workflow_engine.steps.heartbeat import Silent, Watch, heartbeat
+from workflow_engine.steps.http_names import Resolve, SystemNames, VettingResolver
 from workflow_engine.steps.http_request import HttpRequest, InputInvalid, TargetForbidden, build_request
 from workflow_engine.steps.http_response import (
     BodyInvalid,

@@ -50,6 +50,10 @@ class Rehearsals:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, _run, validation.definition, seeds, name)
 
+    def close(self) -> None:
+        """Run nothing more; what is under way is left to itself."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
 
 def _run(definition: Definition, seeds: Sequence[Seed], name: str | None) -> dict[str, Any]:
     bounds = Bounds(TRANSITIONS_MAX, STEPS_MAX, ends_at_s=monotonic() + REQUEST_S_MAX)
