@@ -122,13 +122,16 @@ def decide(working: Working, commands: Sequence[AnyCommand], *, now: int) -> Dec
     return Decision(t.facts, t.effects, rejections, t.is_unfinished)
 
 
+FROM_NOTHING = (Start, Fork, Recover)
+"""What may be asked of an execution that is not there."""
+
 AFTER_FAILURE = (Retry, SetVariables, CompleteByHand, Skip)
 """What may be asked of an execution that has failed."""
 
 
 def _handle(t: Transition, command: AnyCommand) -> Rejection | None:
     state = t.working.state
-    if not isinstance(command, Start | Fork | Recover):
+    if not isinstance(command, FROM_NOTHING):
         if not state.workflow_id:
             return Rejection("not_started", "the execution does not exist")
         if t.end is not None:

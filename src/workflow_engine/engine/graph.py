@@ -103,6 +103,7 @@ class NodeSpec:
 
     `is_io`: a handler outside the transition does the work. `is_queued`: it may have to wait for a lock or a slot
     before it starts. `keeps_output`: some expression reads `steps.<id>.output`, so the state must hold it.
+    `puts`: the connections that get tokens from a success, and how many, where no expression has a say in it.
     """
 
     index: int
@@ -136,6 +137,7 @@ class NodeSpec:
     on_error: tuple[Edge, ...] = ()
     is_split_conditional: bool = False
     may_end_path: bool = True
+    puts: tuple[tuple[int, int], ...] | None = None
     undo_names: frozenset[str] = frozenset()
 
 
@@ -144,7 +146,8 @@ class Graph:
     """A compiled scope: the whole definition, or the body of a group.
 
     `output` is the expression that gives the scope's output, None where that is made of its last nodes' outputs. What
-    stands below `timeout` belongs to the whole definition. `bodies` are all scopes of the definition by path.
+    stands below `timeout` belongs to the whole definition. `has_children`: a node of it runs other workflows. `bodies`
+    are all scopes of the definition by path.
     """
 
     path: str
@@ -159,6 +162,7 @@ class Graph:
     timeout: Template | None = None
     workflow_id: str = ""
     is_compensating: bool = False
+    has_children: bool = False
     transient_signals: frozenset[str] = frozenset()
     bodies: dict[str, "Graph"] = field(default_factory=dict)
     _sources: list[int] = field(default_factory=list)
@@ -214,6 +218,7 @@ def compile_graph(definition: Definition) -> Graph:
     root.output = compile_template(definition.output) if definition.is_given("output") else None
     root.timeout = compile_template(definition.timeout) if definition.timeout is not None else None
     root.is_compensating = definition.on_failure == "compensate"
+    root.has_children = any(node.type == "workflow" for graph in bodies.values() for node in graph.nodes)
     root.transient_signals = _transient_signals(bodies)
     _mark_kept_outputs(root)
     return root
@@ -392,6 +397,8 @@ def _connect(graph: Graph) -> None:
         node.incoming = tuple(incoming[node.index])
         node.on_success = tuple(on_success[node.index])
         node.on_error = tuple(on_error[node.index])
+        if all(edge.when is None and not edge.otherwise and type(edge.tokens) is int for edge in node.on_success):
+            node.puts = tuple((edge.index, edge.tokens) for edge in node.on_success if edge.tokens)  # type: ignore[misc]
         node.is_split_conditional = any(edge.when is not None or edge.otherwise for edge in node.on_success)
         node.may_end_path = all(edge.when is not None for edge in node.on_success) or any(
             not isinstance(edge.tokens, int) or edge.tokens == 0 for edge in node.on_success

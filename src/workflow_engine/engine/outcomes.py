@@ -63,7 +63,8 @@ def complete_step(
         if node.type == "decision" and is_activation and not is_skipped:
             choice = _decide(t, place, node, extra)
             raw = choice.taken[0].target_id
-        output = raw if is_skipped or step.is_parent else _shape(t, place, node, step, raw, extra)
+        plain = is_skipped or step.is_parent or (node.output is None and not node.assign)
+        output = raw if plain else _shape(t, place, node, step, raw, extra)
         puts: Puts = []
         if is_activation:
             choice, puts = _outgoing(t, place, node, step, output, choice, extra, is_skipped=is_skipped)
@@ -74,7 +75,7 @@ def complete_step(
     if is_by_hand:
         withdraw_inside(t, step, "an operator completed it")
         t.withdraw_call(step)
-    _finish(t, step, node, output, choice, puts, end=end, is_skipped=is_skipped)
+    _finish(t, place, step, node, output, choice, puts, end=end, is_skipped=is_skipped)
 
 
 def complete_parent(t: Transition, step: Step, *, is_early: bool = False) -> None:
@@ -105,7 +106,7 @@ def complete_parent(t: Transition, step: Step, *, is_early: bool = False) -> Non
     if is_early and not is_detached:
         withdraw_inside(t, step, "enough items have completed")
     shown = None if is_list else output
-    _finish(t, step, node, shown, choice, puts, is_list=is_list and not is_null, is_detached=is_detached)
+    _finish(t, place, step, node, shown, choice, puts, is_list=is_list and not is_null, is_detached=is_detached)
 
 
 def _decide(t: Transition, place: Place, node: NodeSpec, extra: Mapping[str, Any] | None) -> Choice:
@@ -127,8 +128,10 @@ def _outgoing(
     extra: Mapping[str, Any] | None,
     *,
     is_skipped: bool = False,
-) -> tuple[Choice, Puts]:
+) -> tuple[Choice | None, Puts]:
     """The connections that a success takes, and the tokens that go along them."""
+    if node.puts is not None and choice is None:
+        return None, list(node.puts)
     views = t.evaluator.steps(place)
     views.show_completed(node.id, output, step.attempt, "skipped" if is_skipped else "completed")
     try:
@@ -141,8 +144,6 @@ def _outgoing(
 
 def _shape(t: Transition, place: Place, node: NodeSpec, step: Step, raw: Any, extra: Mapping[str, Any] | None) -> Any:
     """The node's output, and its assignments made: `output` first, then all of `assign` at the same time."""
-    if node.output is None and not node.assign:
-        return raw
     output = raw
     if node.output is not None:
         inside = t.working.places.get(inner_key(step.step_id)) if node.body is not None else None
@@ -164,6 +165,7 @@ def emit_decision(t: Transition, step: Step, choice: Choice | None) -> None:
 
 def _finish(
     t: Transition,
+    place: Place,
     step: Step,
     node: NodeSpec,
     output: Any,
@@ -176,14 +178,14 @@ def _finish(
     end: Mapping[str, Any] | None = None,
 ) -> None:
     """Record the completion, and what it brings with it: cancelled nodes, an end, the scope's or the parent's."""
-    place = t.working.place(step)
     is_activation = step.parent is None and step.undo is None
     ends_path = is_activation and not puts
     end_status = end.get("status", COMPLETED) if end is not None else None
     is_undoable = node.compensate is not None and not step.is_parent and not is_skipped and step.undo is None
     names = {**(place.names or {}), **(names_of(t, step) or {})} if is_undoable and node.undo_names else {}
     withdrawn = _tokens_before(place, node) if node.cancel and is_activation else None
-    emit_decision(t, step, choice)
+    if choice is not None and choice.looked_at:
+        emit_decision(t, step, choice)
     t.emit(
         StepCompleted(
             step.step_id,

@@ -11,8 +11,8 @@ def progress_percent(working: Working) -> int:
     place = working.places[""]
     ahead = place.reachable()
     done = (place.done & ~ahead).bit_count()
-    share = sum(_share(working, step_id) for step_id in working.open_foreach)
     total = done + ahead.bit_count()
+    share = sum([_share(working, step_id) for step_id in working.open_foreach]) if working.open_foreach else 0
     percent = int(100 * (done + share) / total) if total else 0
     return max(working.state.progress, min(percent, ALMOST))
 

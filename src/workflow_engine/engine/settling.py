@@ -33,9 +33,10 @@ from workflow_engine.models.step import StepError
 def settle(t: Transition) -> None:
     """Run the machine until nothing pure is left to do, or the transition is spent."""
     working = t.working
+    variables = t.evaluator.variables
     working.agenda.begin()
     while t.end is None:
-        if t.evaluator.variables.touched:
+        if variables.touched:
             _note_variables(t)
         if working.changes:
             look_at_conditions(t)

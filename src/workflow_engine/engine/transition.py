@@ -54,7 +54,9 @@ class Transition:
         """Record a fact and let the state follow it; a step's task, slot and call go with the step, however it ends."""
         status = _ENDS.get(type(fact))
         if status is not None:
-            self._give_up(self.working.state.steps[fact.step], status)  # type: ignore[union-attr]
+            step = self.working.state.steps[fact.step]  # type: ignore[union-attr]
+            if step.slot is not None or step.status == "waiting":
+                self._give_up(step, status)
         self.working.emit(fact)
         self.facts.append(fact)
 
@@ -78,11 +80,11 @@ class Transition:
     @property
     def is_spent(self) -> bool:
         """Whether the transition has done enough and should commit before it goes on."""
-        limits = self.working.limits
+        limits, evaluator = self.working.limits, self.evaluator
         return (
             self.steps_started >= limits.transition_steps_max
-            or self.evaluator.units >= limits.transition_units_max
-            or self.evaluator.bytes >= limits.transition_bytes_max
+            or evaluator.units >= limits.transition_units_max
+            or evaluator.bytes >= limits.transition_bytes_max
         )
 
 

@@ -1,6 +1,6 @@
 """What expressions see: the names in scope, and the variables as a transition changes them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -188,10 +188,24 @@ def _restore(values: dict[str, Any], name: str, value: Any) -> None:
 _NO_METER = Meter(0)
 
 
+class Names(dict[str, Any]):
+    """Every name in scope and its value; what is rarely read is made when it is."""
+
+    __slots__ = ("_late",)
+
+    def __init__(self, late: Mapping[str, Callable[[], Any]], values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self._late = late
+
+    def __missing__(self, name: str) -> Any:
+        value = self[name] = self._late[name]()
+        return value
+
+
 class Evaluator:
     """Evaluates a definition's expressions within one transition and counts what they cost."""
 
-    __slots__ = ("_names", "_state", "bytes", "limits", "now", "units", "variables", "views")
+    __slots__ = ("_late", "_state", "bytes", "limits", "now", "units", "variables", "views")
 
     def __init__(self, state: ExecutionState, limits: Limits, now: int) -> None:
         self._state = state
@@ -201,7 +215,7 @@ class Evaluator:
         self.bytes = 0
         self.variables = Variables(state)
         self.views: dict[str, StepViews] = {}
-        self._names: dict[str, Any] | None = None
+        self._late: dict[str, Callable[[], Any]] = {"now": self._now, "execution": self._execution}
 
     def steps(self, place: Place) -> StepViews:
         """`steps` as seen from a scope."""
@@ -211,33 +225,30 @@ class Evaluator:
             views = self.views[place.key] = StepViews(place, outer)
         return views
 
-    def names(self, place: Place, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def names(self, place: Place, extra: Mapping[str, Any] | None = None) -> Names:
         """Every name in scope and its value; `extra` holds those of the moment (`error`, `output`, `item`, ...)."""
-        if self._names is None:
-            self._names = self._common_names()
         # A proxy, so that `${ vars }` gives a copy: a value must not change with the assignments that follow it.
-        seen = self.variables.seen_from(place)
-        names = {**self._names, "vars": MappingProxyType(seen), "steps": self.steps(place)}
+        seen = MappingProxyType(self.variables.seen_from(place))
+        names = Names(self._late, {"input": self._state.input, "vars": seen, "steps": self.steps(place)})
         if place.names is not None:
             names.update(place.names)
         if extra:
             names.update(extra)
         return names
 
-    def _common_names(self) -> dict[str, Any]:
+    def _now(self) -> Timestamp:
+        return Timestamp.from_microseconds(self.now)
+
+    def _execution(self) -> dict[str, Any]:
         state = self._state
         started_at = state.started_at if state.started_at is not None else self.now
         return {
-            "input": state.input,
-            "now": Timestamp.from_microseconds(self.now),
-            "execution": {
-                "id": state.execution_id,
-                "workflow_id": state.workflow_id,
-                "version": state.version,
-                "tenant_id": state.tenant_id,
-                "started_at": Timestamp.from_microseconds(started_at),
-                "metadata": state.metadata,
-            },
+            "id": state.execution_id,
+            "workflow_id": state.workflow_id,
+            "version": state.version,
+            "tenant_id": state.tenant_id,
+            "started_at": Timestamp.from_microseconds(started_at),
+            "metadata": state.metadata,
         }
 
     def value(self, template: Template, place: Place, extra: Mapping[str, Any] | None = None) -> Any:
@@ -270,6 +281,9 @@ class Evaluator:
             self.units += meter.spent
 
 
+_SCALARS = frozenset({int, float, bool, type(None)})
+
+
 def json_size(value: Any, bytes_max: int) -> int:
     """About the bytes of a value's JSON, without making that JSON.
 
@@ -278,20 +292,19 @@ def json_size(value: Any, bytes_max: int) -> int:
     Raises:
         StepFault: of type `payload_too_large`, when it would be more than `bytes_max`.
     """
-    if value is None or type(value) in (bool, int, float):
-        return 4
     size = 0
     stack = [value]
     while stack:
         item = stack.pop()
-        if type(item) is str:
+        kind = type(item)
+        if kind is str:
             size += len(item) if item.isascii() else len(item.encode())
-        elif isinstance(item, Mapping):
-            size += 2 + sum(len(key) + 4 for key in item)
-            stack.extend(item.values())
-        elif type(item) is list:
+        elif kind is list:
             size += 2 + len(item)
-            stack.extend(item)
+            stack += item
+        elif kind is dict or (kind not in _SCALARS and isinstance(item, Mapping)):
+            size += 2 + 4 * len(item) + len("".join(item))
+            stack += item.values()
         else:
             size += 4
         if size > bytes_max:

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
 from workflow_engine.engine.apply import ROOT, apply
-from workflow_engine.engine.graph import ANY_CHANGE, Graph, NodeSpec, bits
+from workflow_engine.engine.graph import ANY_CHANGE, Graph, NodeSpec
 from workflow_engine.models.event import (
     AnyFact,
     ChildNoted,
@@ -218,8 +218,11 @@ class Place:
         """The nodes that a token or an active step can still come to, as a bit mask."""
         if self._reached_from != self.busy:
             mask = 0
-            for node in bits(self.busy):
+            left = self.busy
+            while left:
+                node = left.bit_length() - 1
                 mask |= self.graph.downstream(node)
+                left ^= 1 << node
             self._reached, self._reached_from = mask, self.busy
         return self._reached
 
@@ -378,43 +381,44 @@ class Working:
 
     def _completed(self, fact: StepCompleted) -> None:
         step = self.state.steps[fact.step]
+        place = self.place(step)
         apply(self.state, fact)
         if fact.is_detached:
             if step.undo is None:
-                place = self.place(step)
                 place.remove(place.graph.by_id[step.node].index, 1)
             self.open_foreach.pop(step.step_id, None)
             self.make_ready(step)
         else:
-            self._closed(step)
-        self._moved(step, fact.puts)
+            self._closed(step, place)
+        self._moved(step, place, fact.puts)
 
     def _failed(self, fact: StepFailed) -> None:
         step = self.state.steps[fact.step]
+        place = self.place(step)
         apply(self.state, fact)
-        self._closed(step)
-        self._moved(step, fact.puts)
+        self._closed(step, place)
+        self._moved(step, place, fact.puts)
 
-    def _moved(self, step: Step, puts: list[tuple[int, int]]) -> None:
+    def _moved(self, step: Step, place: Place, puts: list[tuple[int, int]]) -> None:
         if step.parent is not None or step.undo is not None:
             return
-        place = self.place(step)
         place.done |= 1 << place.graph.by_id[step.node].index
         for connection, count in puts:
             place.put(connection, count)
 
     def _cancelled(self, fact: StepCancelled) -> None:
         step = self.state.steps[fact.step]
+        place = self.place(step)
         apply(self.state, fact)
-        self._closed(step)
+        self._closed(step, place)
         if step.parent is None and step.undo is None:
-            place = self.place(step)
             place.done &= ~(1 << place.graph.by_id[step.node].index)
 
     def _parked(self, fact: StepParked) -> None:
         step = self.state.steps[fact.step]
+        place = self.place(step)
         apply(self.state, fact)
-        self._closed(step)
+        self._closed(step, place)
 
     def _started(self, fact: StepStarted) -> None:
         apply(self.state, fact)
@@ -493,6 +497,22 @@ class Working:
             place.remove(place.graph.by_id[node].index, 1)
         place.note(place.end)
 
+    def _created(self, fact: ExecutionCreated) -> None:
+        apply(self.state, fact)
+        self._open_place(ROOT)
+        if self.state.start_at is not None:
+            heappush(self.timers, (self.state.start_at, "", "start"))
+
+    def _begun(self, fact: ExecutionStarted) -> None:
+        apply(self.state, fact)
+        place = self.places[ROOT]
+        for node in place.scope.starts:
+            index = place.graph.by_id[node].index
+            place.add(index, 1)
+            place.note(index)
+        if self.state.timeout_at is not None:
+            heappush(self.timers, (self.state.timeout_at, "", "execution"))
+
     def _anew(self, fact: AnyFact) -> None:
         apply(self.state, fact)
         self.rebuild()
@@ -526,16 +546,16 @@ class Working:
         elif step.waits:
             self._watch_wait(step)
         self.watch(step)
-        self._note_change(step)
+        if self.condition_waits:
+            self._note_change(step)
 
     def make_ready(self, step: Step) -> None:
         """Have a step looked at that may have something to do."""
         heappush(self.ready, (step.number, step.step_id))
 
     def _note_change(self, step: Step) -> None:
-        if self.condition_waits:
-            self.changes.add(f"steps.{step.node}")
-            self.changes.add("steps")
+        self.changes.add(f"steps.{step.node}")
+        self.changes.add("steps")
 
     def _classify(self, step: Step) -> None:
         kind = self._kind(step)
@@ -550,20 +570,20 @@ class Working:
             self.kinds[step.step_id] = kind
 
     def _kind(self, step: Step) -> str | None:
-        if step.is_parent:
+        if step.items is not None or step.repeat_max is not None:
             return CLOCK if step.delay_until is not None else None
         if step.status == PENDING:
             return CALL if step.slot is not None else None
         spec = self.spec(step)
+        if step.child_pause is not None:
+            return CLOCK if step.child_pause == "timer" else OUTSIDE
+        if spec.is_io:
+            return CALL
         if spec.type == "human":
             return OUTSIDE
         if spec.type == "wait":
             return CLOCK if all(wait.at is not None for wait in step.waits) else OUTSIDE
-        if step.child_pause is not None:
-            return CLOCK if step.child_pause == "timer" else OUTSIDE
-        if spec.is_io or step.retry_at is not None:
-            return CALL
-        return None
+        return CALL if step.retry_at is not None else None
 
     def _watch_wait(self, step: Step) -> None:
         for wait in step.waits:
@@ -590,7 +610,7 @@ class Working:
             self.timers = [timer for timer in self.timers if self.is_armed(*timer)]
             heapify(self.timers)
 
-    def _closed(self, step: Step) -> None:
+    def _closed(self, step: Step, place: Place) -> None:
         kind = self.kinds.pop(step.step_id, None)
         if kind is not None:
             self.counts[kind] -= 1
@@ -603,13 +623,13 @@ class Working:
             self.places.pop(inner_key(step.step_id), None)
         if step.lock is not None:
             self._release_lock(step.lock)
-        self._note_change(step)
+        if self.condition_waits:
+            self._note_change(step)
         if step.parent is not None:
             siblings = self.children.get(step.parent)
             if siblings is not None:
                 siblings.pop(step.step_id, None)
         else:
-            place = self.place(step)
             if not step.is_detached and step.undo is None:
                 place.remove(place.graph.by_id[step.node].index, 1)
             place.leave(step.step_id)
@@ -713,8 +733,8 @@ _FOLLOWERS: dict[type, Callable[[Working, Any], None]] = {
     ItemsAdded: Working._items_added,
     JoinRoundChanged: Working._round_changed,
     TokensWithdrawn: Working._tokens_withdrawn,
-    ExecutionCreated: Working._anew,
-    ExecutionStarted: Working._anew,
+    ExecutionCreated: Working._created,
+    ExecutionStarted: Working._begun,
     ExecutionForked: Working._anew,
     ExecutionMigrated: Working._anew,
     CompensationStarted: Working._anew,

@@ -29,7 +29,7 @@ LIFECYCLE: Final[dict[str, frozenset[str]]] = {
 TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
 
 
-class Undo(msgspec.Struct, omit_defaults=True):
+class Undo(msgspec.Struct, omit_defaults=True, gc=False):
     """A completed step that a compensation would undo: its output, and the names that its undoing node reads."""
 
     step_id: str
@@ -40,7 +40,7 @@ class Undo(msgspec.Struct, omit_defaults=True):
     names: dict[str, Any] = {}
 
 
-class Step(msgspec.Struct, omit_defaults=True):
+class Step(msgspec.Struct, omit_defaults=True, gc=False):
     """An active activation of a node, or one that a retry can reopen.
 
     `number` counts the steps of the execution as they were activated, `generation` operator retries: a result that
@@ -101,7 +101,7 @@ class Step(msgspec.Struct, omit_defaults=True):
         return min((wait.at for wait in self.waits if wait.at is not None), default=None) if self.waits else None
 
 
-class Scope(msgspec.Struct, omit_defaults=True):
+class Scope(msgspec.Struct, omit_defaults=True, gc=False):
     """Where control stands in one scope: tokens by connection, activations by node, what expressions can read.
 
     `path` names the groups that it is inside of, by node; `number` counts the scopes of the execution. `views` hold,
@@ -128,7 +128,7 @@ class Scope(msgspec.Struct, omit_defaults=True):
     is_dormant: bool = False
 
 
-class Compensation(msgspec.Struct, omit_defaults=True):
+class Compensation(msgspec.Struct, omit_defaults=True, gc=False):
     """An execution that undoes what it has done: how it will end, and what could not be undone."""
 
     error: ErrorValue | None = None
@@ -137,7 +137,7 @@ class Compensation(msgspec.Struct, omit_defaults=True):
     ordinals: dict[str, int] = {}
 
 
-class PendingSignal(msgspec.Struct):
+class PendingSignal(msgspec.Struct, gc=False):
     """A signal that no wait has taken yet. `size` is the payload's JSON in bytes."""
 
     number: int
@@ -146,7 +146,7 @@ class PendingSignal(msgspec.Struct):
     size: int
 
 
-class ExecutionState(msgspec.Struct, omit_defaults=True):
+class ExecutionState(msgspec.Struct, omit_defaults=True, gc=False):
     """All that the engine knows of an execution when it decides.
 
     `locks` name, per lock, the steps that want it in order of their turn: the first holds it. `undo` are the completed

@@ -63,7 +63,7 @@ def check_json(value: object, *, bytes_max: int, depth_max: int = DEPTH_MAX) -> 
         JsonInvalid: larger than `bytes_max`, nested deeper than `depth_max`, or holding NaN, an infinity, an integer
             outside 64 bits, a key that is no string, NUL, a lone surrogate, or a type that JSON does not know.
     """
-    if value is None or value is True or value is False:
+    if value is None or value is True or value is False or (type(value) is int and INT_MIN <= value <= INT_MAX):
         return _encode(value)
     try:
         encoded = _encode(value)

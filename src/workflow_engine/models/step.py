@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 
-class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
+class StepError(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a step's attempt failed, in the words that error connections and `retry.on` see."""
 
     type: str
@@ -20,7 +20,7 @@ class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
     """The call surely changed nothing at the target (never connected, 429, 503): even an unsafe one may be repeated."""
 
 
-class StepCall(msgspec.Struct, frozen=True):
+class StepCall(msgspec.Struct, frozen=True, gc=False):
     """One attempt of an I/O node's step: everything its handler gets."""
 
     tenant_id: str
@@ -36,20 +36,21 @@ class StepCall(msgspec.Struct, frozen=True):
     idempotency_key: str
     """The same for every attempt and delivery of one activation."""
     input: Any
-    """The node's evaluated `with`."""
+    """The node's evaluated `with`, as the execution's state has it: a handler gives copies to code that may change it.
+    """
     timeout_s: float | None
     """The node's `timeout`; None leaves it to the handler's default."""
     heartbeat_s: float | None = None
     """The node's `heartbeat`: the attempt is lost after so long a silence; None: it may be silent."""
 
 
-class Completed(msgspec.Struct, frozen=True):
+class Completed(msgspec.Struct, frozen=True, gc=False):
     """The attempt succeeded; `output` is pure JSON within the payload limit."""
 
     output: Any
 
 
-class Failed(msgspec.Struct, frozen=True):
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """The attempt failed; whether it is repeated is the node's `retry` to say."""
 
     error: StepError

@@ -38,7 +38,8 @@ class Endings:
 
     def publish(self, committed: Committed) -> None:
         """Tell those who wait, if the transition was the last one."""
-        self.look_at(committed.row, committed.state)
+        if committed.state.is_terminal:
+            self.look_at(committed.row, committed.state)
 
     def look_at(self, row: ExecutionRow, state: ExecutionState) -> None:
         """Tell those who wait, if the execution has ended."""

@@ -42,7 +42,7 @@ TASK_CLOSED = "human_closed"
 """The kinds of a person's task: those in the inbox, and those that are over."""
 
 
-class Held(msgspec.Struct):
+class Held(msgspec.Struct, gc=False):
     """An execution in memory, with what is known of its rows."""
 
     working: Working
@@ -76,6 +76,8 @@ class Names:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
+        self._calls = hashlib.blake2b(key=key, person=b"call", digest_size=24)
+
     def _digest(self, purpose: bytes, size: int, *parts: str) -> bytes:
         text = "\0".join(parts).encode()
         return hashlib.blake2b(text, key=self._key, person=purpose, digest_size=size).digest()
@@ -102,8 +104,9 @@ class Names:
 
     def idempotency_key(self, tenant_id: str, execution_id: str, step: Step) -> str:
         """What a target sees as `Idempotency-Key`: the same for every attempt and delivery of one activation."""
-        digest = self._digest(b"call", 24, tenant_id, execution_id, step.step_id, str(step.generation))
-        return urlsafe_b64encode(digest).decode()
+        digest = self._calls.copy()  # with the key in it already: one is made for every call
+        digest.update(f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}".encode())
+        return urlsafe_b64encode(digest.digest()).decode()
 
 
 class StateManager:
@@ -165,43 +168,54 @@ class StateManager:
             write.version = state.version
             held.row = msgspec.structs.replace(held.row, version=state.version)
         self._add_summary(held, write)
-        self._add_tasks(held, decision, write)
-        self._add_slots(state, decision, write)
-        self._add_cancellations(held, decision, write)
+        self._add_timer(held, write)
+        if decision.effects or held.children:
+            self._add_tasks(state, decision, write)
+            self._add_slots(state, decision, write)
+            self._follow_children(held, decision, write)
         if held.log_bytes > max(SNAPSHOT_LOG_BYTES_MIN, held.snapshot_bytes):
             write.snapshot = encode_state(state)
             held.log_bytes, held.snapshot_bytes = 0, len(write.snapshot)
         return write
 
     def _add_summary(self, held: Held, write: TransitionWrite) -> None:
-        before, summary = held.summary, summary_of(held.working.state)
-        if summary == msgspec.structs.replace(before, progress=summary.progress):
+        before, state = held.summary, held.working.state
+        if (
+            state.status == before.status
+            and state.reason == before.reason
+            and state.started_at == before.started_at
+            and state.finished_at == before.finished_at
+        ):
             return  # lists are not kept up to date with progress alone
-        write.summary = held.summary = summary
-        command = news_for_parent(held.row, before, held.working.state)
+        write.summary = held.summary = summary_of(state)
+        command = news_for_parent(held.row, before, state)
         if command is not None and held.row.parent_execution_id is not None:
-            _add_news(write, held.row.parent_execution_id, encode_news(command))
+            _add_news(write, [(held.row.parent_execution_id, encode_news(command))])
 
     def _add_slots(self, state: ExecutionState, decision: Decision, write: TransitionWrite) -> None:
         asked: dict[str, SlotRow] = {}
+        freed: list[tuple[str, str]] = []
         for effect in decision.effects:
             if isinstance(effect, FreeSlot):
                 asked.pop(effect.step, None)
-                write.slots_freed.append((effect.step, effect.key))
+                freed.append((effect.step, effect.key))
             elif isinstance(effect, AskSlot) and is_waiting_for_slot(state, effect):
                 asked[effect.step] = SlotRow(
                     effect.step, effect.key, effect.attempt, effect.generation, effect.concurrency
                 )
-        write.slots_asked.extend(asked.values())
+        if asked or freed:
+            write.slots_asked, write.slots_freed = list(asked.values()), freed
 
-    def _add_cancellations(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
+    def _follow_children(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
         """Tell the children of steps that were withdrawn, and follow who has which child."""
+        if not held.working.graph.has_children:
+            return
         children = held.children
         if children:
-            for effect in decision.effects:
-                child_id = children.pop(effect.step, None) if isinstance(effect, Withdraw) else None
-                if child_id is not None:
-                    _add_news(write, child_id, encode_news(Cancel("the execution that called it waits for it no more")))
+            withdrawn = [effect.step for effect in decision.effects if isinstance(effect, Withdraw)]
+            gone = [children.pop(step_id) for step_id in withdrawn if step_id in children]
+            command = encode_news(Cancel("the execution that called it waits for it no more"))
+            _add_news(write, [(child_id, command) for child_id in gone])
             _forget_ended(children, decision.facts)
         for effect in decision.effects:
             step = held.working.state.steps.get(effect.step) if isinstance(effect, Dispatch) else None
@@ -209,6 +223,8 @@ class StateManager:
                 children[step.step_id] = self._child_id(held.working.state, step)
 
     def _children_of(self, working: Working) -> dict[str, str]:
+        if not working.graph.has_children:
+            return {}
         return {
             step.step_id: self._child_id(working.state, step)
             for step in working.state.steps.values()
@@ -228,20 +244,24 @@ class StateManager:
             and not is_detached(step.input)
         )
 
-    def _add_tasks(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
-        state = held.working.state
-        for effect in decision.effects:
-            if isinstance(effect, OpenTask) and effect.step in state.steps:
-                write.tasks_put = [*write.tasks_put, self._open_task(state, state.steps[effect.step])]
-            elif isinstance(effect, CloseTask):
-                write.tasks_put = [*write.tasks_put, self._closed_task(state, effect)]
+    def _add_timer(self, held: Held, write: TransitionWrite) -> None:
         timer_at = held.working.next_due_at()
         if timer_at != held.timer_at:
             held.timer_at = timer_at
             if timer_at is None:
-                write.tasks_removed = [*write.tasks_removed, TIMER_TASK]
+                write.tasks_removed = [TIMER_TASK]
             else:
-                write.tasks_put = [*write.tasks_put, TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
+                write.tasks_put = [TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
+
+    def _add_tasks(self, state: ExecutionState, decision: Decision, write: TransitionWrite) -> None:
+        tasks: list[TaskRow] = []
+        for effect in decision.effects:
+            if isinstance(effect, OpenTask) and effect.step in state.steps:
+                tasks.append(self._open_task(state, state.steps[effect.step]))
+            elif isinstance(effect, CloseTask):
+                tasks.append(self._closed_task(state, effect))
+        if tasks:
+            write.tasks_put = [*write.tasks_put, *tasks]
 
     def _open_task(self, state: ExecutionState, step: Step) -> TaskRow:
         """The inbox entry of a `human` step that waits."""
@@ -273,14 +293,17 @@ def is_waiting_for_slot(state: ExecutionState, effect: AskSlot) -> bool:
     return step is not None and step.slot == "asked"
 
 
-def _add_news(write: TransitionWrite, execution_id: str, command: bytes) -> None:
-    news_id = f"{write.execution_id}/{write.number:012}/{len(write.news_put):04}"
-    write.news_put.append(NewsRow(execution_id, news_id, command))
+def _add_news(write: TransitionWrite, news: list[tuple[str, bytes]]) -> None:
+    """News for other executions: whom they are for, and the command."""
+    put = list(write.news_put)
+    for execution_id, command in news:
+        put.append(NewsRow(execution_id, f"{write.execution_id}/{write.number:012}/{len(put):04}", command))
+    write.news_put = put
 
 
 def _forget_ended(children: dict[str, str], facts: list[AnyFact]) -> None:
     for fact in facts:
-        if isinstance(fact, StepCompleted | StepFailed | StepCancelled | StepRetrying):
+        if isinstance(fact, (StepCompleted, StepFailed, StepCancelled, StepRetrying)):
             children.pop(fact.step, None)
 
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from time import perf_counter
-from typing import NamedTuple
+
+import msgspec
 
 from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
 from workflow_engine.queue import FairQueue
@@ -14,28 +15,17 @@ OnOutcome = Callable[[StepCall, int, Outcome], None]
 """Gets the call, its generation and its outcome, on the loop."""
 
 
-class CallKey(NamedTuple):
-    """One attempt of one activation."""
-
-    tenant_id: str
-    execution_id: str
-    step_id: str
+CallKey = tuple[str, str, str]
+"""Tenant, execution and step."""
 
 
-class Ready(NamedTuple):
+class Ready(msgspec.Struct, frozen=True, gc=False):
     """A call that waits for a slot."""
 
     key: CallKey
     call: StepCall
     generation: int
     since_s: float
-
-
-class Running(NamedTuple):
-    """A call under way."""
-
-    ready: Ready
-    task: asyncio.Task[None]
 
 
 class StepProcessor:
@@ -47,7 +37,8 @@ class StepProcessor:
         self._on_outcome = on_outcome
         self._queue: FairQueue[Ready] = FairQueue()
         self._queued: dict[CallKey, Ready] = {}
-        self._running: dict[CallKey, Running] = {}
+        self._running: dict[CallKey, Ready] = {}
+        self._tasks: dict[CallKey, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._takes_calls = True
         self._is_held = False
@@ -71,7 +62,7 @@ class StepProcessor:
 
     def has(self, call: StepCall) -> bool:
         """Whether a call of this step is under way or waits for its slot."""
-        key = CallKey(call.tenant_id, call.execution_id, call.step_id)
+        key = (call.tenant_id, call.execution_id, call.step_id)
         return key in self._running or key in self._queued
 
     def submit(self, call: StepCall, *, generation: int, priority: int) -> None:
@@ -79,11 +70,10 @@ class StepProcessor:
 
         One of an earlier attempt, whose outcome came from elsewhere, is aborted: nobody waits for it any more.
         """
-        key = CallKey(call.tenant_id, call.execution_id, call.step_id)
+        key = (call.tenant_id, call.execution_id, call.step_id)
         if not self._takes_calls:
             return
-        running = self._running.get(key)
-        before = running.ready if running is not None else self._queued.get(key)
+        before = self._running.get(key) or self._queued.get(key)
         if before is not None:
             if (before.call.attempt, before.generation) == (call.attempt, generation):
                 return
@@ -97,14 +87,14 @@ class StepProcessor:
 
     def withdraw(self, tenant_id: str, execution_id: str, step_id: str) -> None:
         """Abort a call; its outcome, if it has one yet, is not reported."""
-        key = CallKey(tenant_id, execution_id, step_id)
+        key = (tenant_id, execution_id, step_id)
         self._queued.pop(key, None)
         # Gone at once, though its handler may still be cleaning up: a retry may send the same step again right away.
-        running = self._running.pop(key, None)
-        if running is not None:
-            self._ending.add(running.task)
-            running.task.add_done_callback(self._ending.discard)
-            running.task.cancel()
+        if self._running.pop(key, None) is not None:
+            task = self._tasks.pop(key)
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            task.cancel()
 
     def hold(self) -> None:
         """Begin no call until `release`: what it gives could not be recorded."""
@@ -121,8 +111,8 @@ class StepProcessor:
         self._queued.clear()
 
     def _run(self, ready: Ready) -> None:
-        task = asyncio.get_running_loop().create_task(self._call(ready))
-        self._running[ready.key] = Running(ready, task)
+        self._running[ready.key] = ready
+        self._tasks[ready.key] = asyncio.get_running_loop().create_task(self._call(ready))
 
     async def _call(self, ready: Ready) -> None:
         outcome: Outcome | None = None
@@ -134,9 +124,8 @@ class StepProcessor:
             if not self._is_withdrawn():
                 outcome = Failed(StepError("cancelled", "the call was cancelled from inside its handler"))
         finally:
-            running = self._running.get(ready.key)
-            if running is not None and running.task is asyncio.current_task():
-                del self._running[ready.key]
+            if self._running.get(ready.key) is ready:
+                del self._running[ready.key], self._tasks[ready.key]
             self._fill()
         how = "withdrawn" if outcome is None else "failed" if isinstance(outcome, Failed) else "completed"
         self.measures.ended(ready.call.type, how, perf_counter() - begun_s)
@@ -159,9 +148,9 @@ class StepProcessor:
         """Start nothing more; give running calls `grace_s` seconds to finish and be recorded, then abort the rest."""
         self.stop()
         if self._running and grace_s > 0:
-            await asyncio.wait([running.task for running in self._running.values()], timeout=grace_s)
+            await asyncio.wait(self._tasks.values(), timeout=grace_s)
         self._is_open = False
-        left = [*(running.task for running in self._running.values()), *self._ending]
+        left = [*self._tasks.values(), *self._ending]
         for task in left:
             task.cancel()
         if left:

@@ -24,6 +24,9 @@ PAGE = 5_000
 BURST = 500
 """Executions woken before others get their turn, so that 20,000 timers of one second block nobody."""
 
+Key = tuple[str, str]
+"""Tenant and execution."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -33,7 +36,7 @@ class TimerService:
     def __init__(self, store: Store, on_due: Callable[[str, str], None]) -> None:
         self._store = store
         self._on_due = on_due
-        self._armed: dict[tuple[str, str], int] = {}
+        self._armed: dict[Key, int] = {}
         self._heap: list[tuple[int, str, str]] = []
         self._horizon_at = 0
         self._handle: asyncio.TimerHandle | None = None
@@ -58,14 +61,13 @@ class TimerService:
             self._poller.cancel()
             await asyncio.gather(self._poller, return_exceptions=True)
 
-    def arm(self, tenant_id: str, execution_id: str, due_at: int | None) -> None:
-        """An execution's earliest timer is now `due_at`; None: it has none."""
-        key = (tenant_id, execution_id)
+    def arm(self, key: Key, due_at: int | None) -> None:
+        """The earliest timer of an execution (tenant and id) is now `due_at`; None: it has none."""
         if due_at is None or due_at > self._horizon_at:
             self._armed.pop(key, None)
         elif self._armed.get(key) != due_at:
             self._armed[key] = due_at
-            heappush(self._heap, (due_at, tenant_id, execution_id))
+            heappush(self._heap, (due_at, *key))
             if self._heap[0][0] == due_at:
                 self._schedule()
 
@@ -105,7 +107,7 @@ class TimerService:
             rows = await self._store.due(until=until, limit=PAGE, after=after)
             for due_at, tenant_id, execution_id in rows:
                 if (tenant_id, execution_id) not in self._armed:
-                    self.arm(tenant_id, execution_id, due_at)
+                    self.arm((tenant_id, execution_id), due_at)
             if len(rows) < PAGE:
                 return
             after = rows[-1]

@@ -11,6 +11,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import structlog
 
 from workflow_engine.engine.decide import Decision, decide
@@ -43,7 +44,6 @@ from workflow_engine.models.errors import (
 from workflow_engine.models.event import AnyFact
 from workflow_engine.models.execution import PAUSED, TERMINAL, ExecutionState, Step
 from workflow_engine.models.instant import MICROSECONDS
-from workflow_engine.models.json_value import decode_json, encode_json
 from workflow_engine.models.step import Completed, Failed, Outcome, StepCall, StepError
 from workflow_engine.services.children import ChildCall, Children
 from workflow_engine.services.inbox import Inbox
@@ -66,6 +66,11 @@ RESIDENT_WAIT_S = 5.0
 RECOVERY_PAGE = 500
 """Executions taken up at a time when the engine starts."""
 
+LOADS_AT_ONCE = 16
+"""Executions read from the store at a time: enough to keep its readers busy, few enough for the first to go on while
+thousands still wait.
+"""
+
 SETTLE_S = 2.0
 """What a shutdown waits for the last commits."""
 
@@ -86,27 +91,15 @@ Submit = Callable[[TransitionWrite, OnDone], None]
 log = structlog.get_logger(__name__)
 
 
-class Committed:
+class Committed(msgspec.Struct, frozen=True, gc=False):
     """What listeners get of a committed transition."""
 
-    __slots__ = ("at", "facts", "first_sequence", "progress_before", "row", "state")
-
-    def __init__(
-        self,
-        row: ExecutionRow,
-        state: ExecutionState,
-        facts: list[AnyFact],
-        *,
-        first_sequence: int,
-        at: int,
-        progress_before: int,
-    ) -> None:
-        self.row = row
-        self.state = state
-        self.facts = facts
-        self.first_sequence = first_sequence
-        self.at = at
-        self.progress_before = progress_before
+    row: ExecutionRow
+    state: ExecutionState
+    facts: list[AnyFact]
+    first_sequence: int
+    at: int
+    progress_before: int
 
 
 OnCommitted = Callable[[Committed], None]
@@ -135,7 +128,7 @@ class GroupReceipt(NamedTuple):
     """The answer's status and body, of what `start_all` gives."""
 
 
-class Letter(NamedTuple):
+class Letter(msgspec.Struct, frozen=True, gc=False):
     """A command in a mailbox, and who waits for what comes of it."""
 
     command: AnyCommand
@@ -148,11 +141,13 @@ class Letter(NamedTuple):
 class Resident:
     """An execution with something to do."""
 
-    __slots__ = ("held", "is_busy", "is_in_doubt", "key", "mailbox", "withdrawn")
+    __slots__ = ("held", "is_busy", "is_durable", "is_in_doubt", "key", "mailbox", "withdrawn")
 
     def __init__(self, key: Key, held: Held | None) -> None:
         self.key = key
         self.held = held
+        self.is_durable = False
+        """The store has it for certain."""
         self.is_in_doubt = False
         """A commit was answered by an error and may have landed all the same."""
         self.withdrawn: list[str] = []
@@ -182,6 +177,7 @@ class WorkflowExecutor:
         self._on_doubt = on_doubt
         self._residents: dict[Key, Resident] = {}
         self._loads: set[asyncio.Task[None]] = set()
+        self._loading = asyncio.Semaphore(LOADS_AT_ONCE)
         self._is_open = True
         self._parked: list[Resident] = []
         self.measures = ExecutionMeasures()
@@ -198,6 +194,11 @@ class WorkflowExecutor:
     def residents(self) -> int:
         """Executions in memory."""
         return len(self._residents)
+
+    def is_under_way(self, key: Key) -> bool:
+        """Whether this process certainly has the execution, and its end, if it has one, is still to be announced."""
+        resident = self._residents.get(key)
+        return resident is not None and resident.held is not None and resident.is_durable
 
     async def open(self) -> None:
         """Take up what was outstanding when the last process ended."""
@@ -400,7 +401,9 @@ class WorkflowExecutor:
         if resident.held is None:
             self._load(resident)
             return
-        batch, resident.mailbox = resident.mailbox[:BURST_MAX], resident.mailbox[BURST_MAX:]
+        batch, resident.mailbox = resident.mailbox, []
+        if len(batch) > BURST_MAX:
+            batch, resident.mailbox = batch[:BURST_MAX], batch[BURST_MAX:]
         self._decide_safely(resident, batch, self._store.submit)
 
     def _decide_safely(self, resident: Resident, batch: list[Letter], submit: Submit) -> None:
@@ -429,14 +432,7 @@ class WorkflowExecutor:
         write = self._states.write_of(held, decision, sequence_before)
         write.receipts = _receipts(held, batch, decision)
         write.news_removed = _news_ids(batch)
-        committed = Committed(
-            held.row,
-            state,
-            decision.facts,
-            first_sequence=sequence_before + 1,
-            at=now,
-            progress_before=progress_before,
-        )
+        committed = Committed(held.row, state, decision.facts, sequence_before + 1, now, progress_before)
         report = partial(self._on_written, resident, batch, decision, committed, write, decided_s)
         submit(write, report)
 
@@ -457,9 +453,11 @@ class WorkflowExecutor:
         if error is not None:
             self._on_unwritten(resident, batch, decision, error)
             return
+        resident.is_durable = True
         self._count(held, write, decided_s)
         self._perform(resident, held, decision)
-        self.inbox.deliver(resident.key[0], write.news_put)
+        if write.news_put:
+            self.inbox.deliver(resident.key[0], write.news_put)
         self._on_committed(committed)
         _answer(batch, decision, held)
         self._go_on(resident, held, decision)
@@ -473,17 +471,14 @@ class WorkflowExecutor:
 
     def _perform(self, resident: Resident, held: Held, decision: Decision) -> None:
         state = held.working.state
-        for effect in decision.effects:
-            match effect:
-                case Dispatch(step_id):
-                    step = state.steps.get(step_id)
-                    if step is not None:
-                        self._dispatch(held, step, is_repeat=effect.is_repeat)
-                case Withdraw(step_id):
-                    self._withdraw(resident.key, step_id)
-                case _:
-                    pass  # tasks of people and slots are rows, written with the transition
-        self.timers.arm(*resident.key, held.timer_at)
+        for effect in decision.effects:  # tasks of people and slots are rows, written with the transition
+            if isinstance(effect, Dispatch):
+                step = state.steps.get(effect.step)
+                if step is not None:
+                    self._dispatch(held, step, is_repeat=effect.is_repeat)
+            elif isinstance(effect, Withdraw):
+                self._withdraw(resident.key, effect.step)
+        self.timers.arm(resident.key, held.timer_at)
 
     def _withdraw(self, key: Key, step_id: str) -> None:
         self.processor.withdraw(*key, step_id)
@@ -502,8 +497,7 @@ class WorkflowExecutor:
             type=node.type,
             attempt=step.attempt,
             idempotency_key=self._states.names.idempotency_key(state.tenant_id, state.execution_id, step),
-            # A copy: the called code may change what it gets, and the state must not change with it.
-            input=decode_json(encode_json(step.input)) if step.input else step.input,
+            input=step.input,
             timeout_s=step.timeout_s,
             heartbeat_s=node.heartbeat_s,
         )
@@ -533,8 +527,10 @@ class WorkflowExecutor:
         state = working.state
         if state.is_terminal or (state.status == PAUSED and not state.is_operator_paused):
             return True
-        if working.counts[CALL] and any(_is_called(working, step) for step in state.steps.values()):
-            return False
+        if working.counts[CALL]:
+            for step in state.steps.values():
+                if _is_called(working, step):
+                    return False
         due_at = working.next_due_at()
         return state.status == PAUSED or due_at is None or due_at - state.at > RESIDENT_WAIT_S * MICROSECONDS
 
@@ -612,7 +608,9 @@ class WorkflowExecutor:
 
     async def _load_and_turn(self, resident: Resident) -> None:
         try:
-            resident.held = await self._states.load(*resident.key)
+            async with self._loading:
+                resident.held = await self._states.load(*resident.key)
+            resident.is_durable = True
         except NotFound as error:
             self._residents.pop(resident.key, None)
             _refuse(resident.mailbox, error)
@@ -665,18 +663,21 @@ def _settle(future: asyncio.Future[Seen], look: Look[Seen], error: Exception | N
 def _receipts(held: Held, batch: list[Letter], decision: Decision) -> list[IdempotencyRow]:
     """The answers to keep for the accepted commands of requests that carried an `Idempotency-Key`."""
     receipts = []
-    for letter, rejection in zip(batch, decision.rejections, strict=True):
-        if letter.receipt is not None and rejection is None:
+    for place, letter in enumerate(batch):
+        if letter.receipt is not None and decision.rejections[place] is None:
             route, key, body_hash, render = letter.receipt
             receipts.append(IdempotencyRow(route, key, body_hash, *render(held.row, held.working.state)))
     return receipts
 
 
 def _answer(batch: list[Letter], decision: Decision, held: Held) -> None:
-    for letter, rejection in zip(batch, decision.rejections, strict=True):
-        if letter.reply is not None and rejection is not None:
+    for place, letter in enumerate(batch):
+        if letter.reply is None:
+            continue
+        rejection = decision.rejections[place]
+        if rejection is not None:
             letter.reply(CommandRejected(rejection.message, code=rejection.code), None)
-        elif letter.reply is not None:
+        else:
             letter.reply(None, held)
 
 

@@ -15,11 +15,15 @@ from workflow_engine.models.json_value import JsonValue, decode_json
 from workflow_engine.models.problem import Problem
 from workflow_engine.models.workflow import Definition
 from workflow_engine.services.input_schema import InputSchema
+from workflow_engine.services.shared_reads import SharedReads
 from workflow_engine.services.workflow_resource import WorkflowView, workflow_view
-from workflow_engine.store import DefinitionRow, IdempotencyRow, Publishing, Store
+from workflow_engine.store import DefinitionRow, IdempotencyRow, Publishing, Store, WorkflowRow
 
 COMPILED_MAX = 512
 """Compiled definitions held in memory; those used longest ago go first."""
+
+VersionKey = tuple[str, str, int]
+"""Tenant, workflow and version."""
 
 Expected = Literal["new", "existing", "any"]
 
@@ -43,7 +47,9 @@ class WorkflowManager:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._compiled: OrderedDict[tuple[str, str, int], Published] = OrderedDict()
+        self._compiled: OrderedDict[VersionKey, Published] = OrderedDict()
+        self._heads = SharedReads[tuple[str, str], WorkflowRow](lambda key: store.workflow(*key))
+        self._versions = SharedReads[VersionKey, Published](self._read_version)
 
     # --- publishing
 
@@ -173,25 +179,30 @@ class WorkflowManager:
 
     async def startable(self, tenant_id: str, workflow_id: str, version: int | None) -> Published:
         """The version to start (None: the latest), compiled; raises NotFound, and Conflict where it is archived."""
-        workflow = await self._store.workflow(tenant_id, workflow_id)
+        workflow = await self._heads.get((tenant_id, workflow_id))
         if workflow.archived:
             raise Conflict(f"the workflow {workflow_id!r} is archived; publish it again to start it", code="archived")
         return await self.version(tenant_id, workflow_id, version if version is not None else workflow.latest_version)
 
     async def version(self, tenant_id: str, workflow_id: str, version: int | None) -> Published:
         """A version (None: the latest), compiled; raises NotFound."""
-        if version is not None:
-            found = self._compiled.get((tenant_id, workflow_id, version))
-            if found is not None:
-                self._compiled.move_to_end((tenant_id, workflow_id, version))
-                return found
-        row = await self._store.definition(tenant_id, workflow_id, version)
-        found = self._compiled.get((tenant_id, workflow_id, row.version))
+        if version is None:
+            version = (await self._heads.get((tenant_id, workflow_id))).latest_version
+        key = (tenant_id, workflow_id, version)
+        found = self._compiled.get(key)
+        if found is None:
+            return await self._versions.get(key)
+        self._compiled.move_to_end(key)
+        return found
+
+    async def _read_version(self, key: VersionKey) -> Published:
+        found = self._compiled.get(key)
         if found is not None:
-            return found
+            return found  # by the read that was under way when this one was asked for
+        row = await self._store.definition(*key)
         # Published means validated: nothing is checked again, so that an older definition runs under a stricter
         # release.
-        return await self._remember(tenant_id, row.version, Definition.model_validate(decode_json(row.definition)))
+        return await self._remember(key[0], row.version, Definition.model_validate(decode_json(row.definition)))
 
     async def _remember(self, tenant_id: str, version: int, definition: Definition) -> Published:
         key = (tenant_id, definition.id, version)

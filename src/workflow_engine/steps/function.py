@@ -59,8 +59,11 @@ class FunctionHandler:
         target, arguments = chosen
         if target.context_parameter is not None:
             arguments[target.context_parameter] = _context(call)
+        if target.is_async and call.timeout_s is None and call.heartbeat_s is None:
+            # The usual case: even a timeout of None costs half as much as the call, and a watch more than that.
+            return await self._awaited(target, target.callable(**arguments))
         run = self._on_loop if target.is_async else self._on_thread
-        if call.heartbeat_s is None:  # the usual case: a watch costs more than the call
+        if call.heartbeat_s is None:
             return await run(target, arguments, call.timeout_s)
         try:
             async with Watch(call.heartbeat_s):
@@ -94,8 +97,6 @@ class FunctionHandler:
 
     async def _on_loop(self, target: RegisteredFunction, arguments: Arguments, timeout_s: float | None) -> Outcome:
         heartbeat()
-        if timeout_s is None:  # the usual case: even a timeout of None costs half as much as the call
-            return await self._awaited(target, target.callable(**arguments))
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._awaited(target, target.callable(**arguments))

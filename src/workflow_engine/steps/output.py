@@ -39,6 +39,8 @@ class TooLarge(Exception):
 
 def outcome_of(value: Any, *, bytes_max: int) -> Outcome:
     """Complete with the value as pure JSON, or fail with `invalid_output` or `payload_too_large`."""
+    if value is None or type(value) in (bool, int, str):  # needs no copy
+        return checked(value, bytes_max=bytes_max)
     try:
         plain = copy_json(value, bytes_max=bytes_max)
     except NotJson as problem:
