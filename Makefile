@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check fix bench bench-paused bench-peers lock properties faults fuzz clean
+.PHONY: help install demo serve test check fix bench bench-check bench-profile bench-paused bench-peers lock properties faults fuzz clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,8 +39,14 @@ check: install ## lint, types, import directions
 fix: install ## format and mend what the linter can mend
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-bench: install ## measure throughput, latency and cost per step
-	@$(BIN)/python -m bench
+bench: install ## measure throughput, latency and cost per step (options: ARGS="engine http", ARGS=--long)
+	@$(BIN)/python -m bench $(ARGS)
+
+bench-check: install ## has a step become more expensive than recorded? (a new baseline: ARGS=--record)
+	@$(BIN)/python -m bench.check $(ARGS)
+
+bench-profile: install ## where the time of a step goes, as a table
+	@$(BIN)/python -m bench.profile
 
 bench-paused: install ## what 100,000 paused executions cost
 	@$(BIN)/python -m bench.paused 100

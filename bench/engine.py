@@ -5,15 +5,13 @@ W1  a chain of 40 function steps, one execution at a time
 W2  1,000 executions of 10 such steps, all at once
 W3  one-step executions, one after another, from start to result
 W4  a `foreach` over 1,000 and 10,000 items
-W5  a cycle of 10,000 function steps: the last hundred steps against the second hundred (the first warms up)
-W6  kill -9 in the middle of W2: from the new process's start to the first result that it records
+W5  a cycle of 50,000 function steps: what a step costs along the way, against one of a fresh execution at that moment
+W6  kill -9 in the middle of W2: from the new process's start to its first step, and what that is made of
 """
 
 import asyncio
 import resource
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +20,18 @@ from typing import Any
 
 import uvloop
 
+from bench.definitions import FANOUT, chain, pure_chain
+from bench.flatness import BLOCK, EARLY, Cost, compare_at, held_cycle
+from bench.recovery import bench_recovery
+from bench.report import report
+from bench.workplace import workplace
 from workflow_engine import Engine, function
+
+MILESTONES = (1_000, 5_000, 20_000, 50_000)
+"""W5: the steps at whose end blocks are measured."""
+
+PAIRS = 6
+"""W5: blocks at each of them, where there are steps enough before it."""
 
 STAMPS: list[float] = []
 
@@ -32,67 +41,6 @@ async def next_number(n: int) -> int:
     """The smallest step that there is; notes when it ran."""
     STAMPS.append(time.perf_counter())
     return n + 1
-
-
-def chain(length: int) -> dict[str, Any]:
-    """Function steps in a row, each with the output of the one before."""
-    nodes = []
-    for number in range(length):
-        before = "${ input }" if number == 0 else f"${{ steps.s{number - 1}.output }}"
-        nodes.append(
-            {"id": f"s{number}", "type": "function", "with": {"name": "bench.next", "arguments": {"n": before}}}
-        )
-    connections = [{"from": f"s{number}", "to": f"s{number + 1}"} for number in range(length - 1)]
-    return {"id": f"chain-{length}", "nodes": nodes, "connections": connections}
-
-
-def pure_chain(length: int) -> dict[str, Any]:
-    """The same chain of `set` nodes."""
-    nodes = [
-        {"id": f"s{n}", "type": "set", "output": "${ input + 1 }" if n == 0 else f"${{ steps.s{n - 1}.output + 1 }}"}
-        for n in range(length)
-    ]
-    connections = [{"from": f"s{number}", "to": f"s{number + 1}"} for number in range(length - 1)]
-    return {"id": f"pure-{length}", "nodes": nodes, "connections": connections}
-
-
-CYCLE: dict[str, Any] = {
-    "id": "cycle",
-    "start": ["step"],
-    "variables": {"n": 0},
-    "nodes": [
-        {
-            "id": "step",
-            "type": "function",
-            "with": {"name": "bench.next", "arguments": {"n": "${ vars.n }"}},
-            "assign": {"n": "${ output }"},
-        },
-        {"id": "enough", "type": "set", "output": "${ vars.n }"},
-    ],
-    "connections": [
-        {"from": "step", "to": "step", "when": "vars.n < input"},
-        {"from": "step", "to": "enough", "otherwise": True},
-    ],
-}
-
-FANOUT: dict[str, Any] = {
-    "id": "fanout",
-    "nodes": [
-        {
-            "id": "each",
-            "type": "function",
-            "foreach": {"items": "${ input }", "concurrency": 1000},
-            "with": {"name": "bench.next", "arguments": {"n": "${ item }"}},
-        },
-        {"id": "total", "type": "set", "output": "${ sum(steps.each.output) }"},
-    ],
-    "connections": [{"from": "each", "to": "total"}],
-}
-
-
-def report(name: str, value: str) -> None:
-    """One line of the table."""
-    print(f"{name:<58} {value}", flush=True)
 
 
 async def timed(work: Callable[[], Coroutine[Any, Any, Any]]) -> float:
@@ -150,13 +98,28 @@ def ratio(stamps: list[float], window: int) -> str:
     return f"{last / first:.2f} x ({last / window * 1000:.3f} ms)"
 
 
-async def bench_cycle(engine: Engine) -> None:
+async def bench_cycle(folder: Path) -> None:
     """W5."""
-    await engine.publish(CYCLE)
-    STAMPS.clear()
-    seconds = await timed(lambda: result_of(engine, "cycle", 10_000))
-    report("W5 cycle of 10,000 durable steps", f"{seconds:.2f} s")
-    report("W5 last hundred steps against second hundred, per step", ratio(STAMPS, 100))
+    fresh_costs = []
+    async with held_cycle(folder / "old.db") as (old, _), held_cycle(folder / "fresh.db") as (fresh, _):
+        await old.begin(MILESTONES[-1])
+        lines = []
+        for milestone in MILESTONES:
+            pairs = min(PAIRS, (milestone - EARLY) // BLOCK)
+            await old.run_to(milestone - pairs * BLOCK)
+            at = await compare_at(old, fresh, pairs)
+            fresh_costs += at.fresh
+            lines.append((f"W5 one execution: a step around the {milestone:,}th", at.old, at))
+        await old.finish()
+    report(f"W5 one execution: a step around the {EARLY}th", cost_of(fresh_costs))
+    for name, costs, at in lines:
+        report(name, f"{cost_of(costs)}, {at.ratio:.2f} x one of a fresh execution ({at.cpu_ratio:.2f} x)")
+
+
+def cost_of(costs: list[Cost]) -> str:
+    """Medians of blocks."""
+    ms, cpu_ms = statistics.median(one.ms for one in costs), statistics.median(one.cpu_ms for one in costs)
+    return f"{ms:.3f} ms (processor: {cpu_ms:.3f})"
 
 
 def open_engine(folder: Path, name: str) -> AbstractAsyncContextManager[Engine]:
@@ -166,65 +129,19 @@ def open_engine(folder: Path, name: str) -> AbstractAsyncContextManager[Engine]:
 
 async def run_all(folder: Path) -> None:
     """Every workload, each on a fresh database."""
-    for work in (bench_chains, bench_many, bench_single, bench_fanout, bench_cycle):
+    for work in (bench_chains, bench_many, bench_single, bench_fanout):
         async with open_engine(folder, work.__name__) as engine:
             await work(engine)
+    await bench_cycle(folder)
     await bench_recovery(folder)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     report("peak resident memory of all of the above", f"{peak_mb:.0f} MB")
 
 
-async def bench_recovery(folder: Path) -> None:
-    """W6."""
-    url = f"sqlite:///{folder / 'recovery.db'}"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.engine", "victim", url, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    await process.stdout.readline()
-    process.kill()
-    await process.wait()
-    STAMPS.clear()
-    begun = time.perf_counter()
-    rescuer = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.engine", "rescuer", url, stdout=asyncio.subprocess.PIPE
-    )
-    assert rescuer.stdout is not None
-    await rescuer.stdout.readline()
-    first_s = time.perf_counter() - begun
-    await rescuer.wait()
-    report("W6 kill -9 in W2: first progress after the restart", f"{first_s:.2f} s")
-    report("W6 all 1,000 executions completed after", f"{time.perf_counter() - begun:.2f} s")
-
-
-async def victim(url: str) -> None:
-    """Runs W2 until it is killed; says when it is in the middle."""
-    async with Engine(url) as engine:
-        await engine.publish(chain(10))
-        executions = [await engine.start("chain-10", 0, execution_id=f"e{number}") for number in range(1000)]
-        while len(STAMPS) < 5_000:  # noqa: ASYNC110 - what is measured runs in between
-            await asyncio.sleep(0)
-        print("half-way", flush=True)
-        await asyncio.gather(*(execution.result() for execution in executions))
-
-
-async def rescuer(url: str) -> None:
-    """Goes on; says when the first step has run, and ends when all have completed."""
-    async with Engine(url) as engine:
-        while not STAMPS:  # noqa: ASYNC110 - what is measured runs in between
-            await asyncio.sleep(0)
-        print("first step", flush=True)
-        for number in range(1000):
-            await engine.execution(f"e{number}").result()
-
-
 def main() -> None:
-    """All workloads, or one side of W6."""
-    if len(sys.argv) == 3:
-        uvloop.run({"victim": victim, "rescuer": rescuer}[sys.argv[1]](sys.argv[2]))
-        return
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        uvloop.run(run_all(Path(folder)))
+    """All workloads."""
+    with workplace() as folder:
+        uvloop.run(run_all(folder))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ H6  look at an execution, one after another
 """
 
 import asyncio
-import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -21,6 +19,8 @@ from pathlib import Path
 import aiohttp
 import uvloop
 
+from bench.report import p50_p99, report
+from bench.workplace import workplace
 from workflow_engine import function
 from workflow_engine.config.settings import Settings
 from workflow_engine.server import serve
@@ -31,7 +31,7 @@ WORKFLOW = {
 }
 STARTS = "/api/v1/workflows/one-step/executions"
 CONNECTIONS = 32
-LOAD_S = 5.0
+LOAD_S = 3.0
 
 
 @function("bench.next")
@@ -85,9 +85,7 @@ async def one_after_another(request: Request, times: int) -> str:
         begun = time.perf_counter()
         await request(number)
         taken.append((time.perf_counter() - begun) * 1000)
-    taken.sort()
-    p50, p99 = statistics.median(taken), taken[int(0.99 * len(taken))]
-    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms"
+    return p50_p99(taken)
 
 
 async def all_at_once(request: Request) -> str:
@@ -122,7 +120,7 @@ async def measure(url: str) -> None:
             (f"H5 start with ?wait from {CONNECTIONS} connections", all_at_once(client.wait)),
             ("H6 look at an execution", one_after_another(client.look, 1000)),
         ):
-            print(f"{name:<58} {await work}", flush=True)
+            report(name, await work)
 
 
 async def server(database: str) -> None:
@@ -165,8 +163,8 @@ def main() -> None:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
         uvloop.run(server(sys.argv[1]))
         return
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        uvloop.run(run(Path(folder)))
+    with workplace() as folder:
+        uvloop.run(run(folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Live events over real WebSockets: the server in a process of its own, the listeners in this one.
 
 L1  1,000 listeners on one execution of some 2,000 events, as fast as it goes, and then at a pace that all can follow
-L2  the delay of 50 listeners, from the commit on, without and with 200 others that never read; the server's memory
+L2  with `--long`: the delay of 50 listeners, from the commit on, without and with 200 others that never read; the
+    server's memory
 L3  memory per idle connection
 L4  1,000 listeners that come late and read 2,000 events of history
 """
@@ -27,6 +28,8 @@ import uvicorn
 import uvloop
 from websockets.asyncio.client import connect
 
+from bench.report import report
+from bench.workplace import workplace
 from workflow_engine import Engine, function
 from workflow_engine.config.settings import Settings
 from workflow_engine.routes.app import create_app
@@ -74,11 +77,6 @@ async def tick(pause_s: float, size: int) -> str:
     if pause_s:
         await asyncio.sleep(pause_s)
     return "x" * size
-
-
-def report(name: str, value: str) -> None:
-    """One line of the table."""
-    print(f"{name:<66} {value}", flush=True)
 
 
 class Stamps:
@@ -247,9 +245,9 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
+async def serving(place: Path) -> AsyncIterator[Server]:
     """A server on a database of its own."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bench.live", "server", folder, stdout=asyncio.subprocess.PIPE
         )
@@ -384,10 +382,10 @@ async def bench_history(server: Server) -> None:
     report(f"L4 1,000 late listeners read {first.messages:,} events each", value)
 
 
-async def run_all() -> None:
+async def run_all(folder: Path, *, is_long: bool) -> None:
     """Each on a fresh server."""
-    for work in (bench_idle, bench_fan_out, bench_history, bench_stalled):
-        async with serving() as server:
+    for work in (bench_idle, bench_fan_out, bench_history, *((bench_stalled,) if is_long else ())):
+        async with serving(folder) as server:
             await work(server)
 
 
@@ -397,8 +395,9 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 8_192)), hard))
     if len(sys.argv) == 3:
         uvloop.run(serve(Path(sys.argv[2])))
-    else:
-        uvloop.run(run_all())
+        return
+    with workplace() as folder:
+        uvloop.run(run_all(folder, is_long="--long" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Executions that wait: what they cost a running server, and one that was started again. Linux only: it reads `/proc`.
 
 P1  10,000 paused executions (with an argument: so many thousand): resident memory that they add to the process
-P2  processor time of five seconds in which nothing happens
+P2  processor time of three seconds in which nothing happens
 P3  the same after a restart, and how long until the server is ready
 P4  a signal to one of them, from the request to its end
 """
@@ -10,7 +10,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +19,10 @@ from typing import Any
 import aiohttp
 import uvloop
 
-IDLE_S = 5.0
+from bench.report import report
+from bench.workplace import workplace
+
+IDLE_S = 3.0
 SETTLE_S = 1.5
 BATCH = 1_000
 WARM_UP = 5
@@ -79,11 +81,6 @@ async def served(database: Path, *, functions: str = "") -> AsyncIterator[tuple[
         await process.wait()
 
 
-def report(name: str, value: str) -> None:
-    """One line of the table."""
-    print(f"{name:<66} {value}", flush=True)
-
-
 async def post(session: aiohttp.ClientSession, path: str, body: Any, status: int) -> Any:
     """Send a request that must be answered with this status; gives the answer."""
     async with session.post(path, json=body) as response:
@@ -136,7 +133,7 @@ async def measure(folder: Path, thousands: int) -> None:
             f"starts of {count} that pause, in batches over HTTP",
             f"{thousands * BATCH / (time.perf_counter() - begun):.0f}/s",
         )
-        report("P2 CPU of five idle seconds, all paused", f"{await idle_cpu_s(process):.2f} s")
+        report("P2 CPU of three idle seconds, all paused", f"{await idle_cpu_s(process):.2f} s")
         after = process.resident_mb
         report(f"P1 memory before / with {count} more paused", f"{before:.1f} / {after:.1f} MB ({after - before:+.1f})")
     async with served(folder / "empty.db") as (process, _, ready_s):
@@ -145,7 +142,7 @@ async def measure(folder: Path, thousands: int) -> None:
         report(
             "P3 the full one after a restart: ready after / memory", f"{ready_s:.2f} s / {process.resident_mb:.1f} MB"
         )
-        report("P3 CPU of five idle seconds", f"{await idle_cpu_s(process):.2f} s")
+        report("P3 CPU of three idle seconds", f"{await idle_cpu_s(process):.2f} s")
         async with session.get("/api/v1/executions", params={"status": "paused", "limit": "100"}) as response:
             ids = [item["execution_id"] for item in (await response.json())["items"]]
         taken = [await signal_ms(session, one) for one in ids]
@@ -155,8 +152,8 @@ async def measure(folder: Path, thousands: int) -> None:
 def main() -> None:
     """The measurements."""
     thousands = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        uvloop.run(measure(Path(folder), thousands))
+    with workplace() as folder:
+        uvloop.run(measure(folder, thousands))
 
 
 if __name__ == "__main__":

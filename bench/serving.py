@@ -2,17 +2,14 @@
 
 S1  `workflow-engine --version`, and `serve` until it is ready
 S2  publishing a definition of 1,000 nodes over HTTP, its first version and the next one
-S3  validating a definition of 5,000 nodes over HTTP, the largest that there may be
+S3  validating definitions of 1,000 and of 5,000 nodes over HTTP, the largest that there may be
 S4  `fork` over HTTP from the middle of an execution of 10,000 steps
 S5  1,000 one-step executions, started in batches over HTTP and executed, API and engine in one process
 """
 
 import asyncio
-import os
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,10 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from bench.paused import post, report, served
+from bench.definitions import CYCLE
+from bench.paused import post, served
+from bench.report import median_s, report
+from bench.workplace import as_installed, workplace
 from workflow_engine import function
 
 TIMES = 5
@@ -28,7 +28,7 @@ STEPS = 10_000
 COMMAND = (sys.executable, "-m", "workflow_engine.cli.entry")
 
 
-@function("bench.following")
+@function("bench.next")
 async def following(n: int) -> int:
     """The smallest step that there is."""
     return n + 1
@@ -36,27 +36,7 @@ async def following(n: int) -> int:
 
 CALL: dict[str, Any] = {
     "id": "one-step",
-    "nodes": [
-        {"id": "next", "type": "function", "with": {"name": "bench.following", "arguments": {"n": "${ input }"}}}
-    ],
-}
-CYCLE: dict[str, Any] = {
-    "id": "cycle",
-    "start": ["step"],
-    "variables": {"n": 0},
-    "nodes": [
-        {
-            "id": "step",
-            "type": "function",
-            "with": {"name": "bench.following", "arguments": {"n": "${ vars.n }"}},
-            "assign": {"n": "${ output }"},
-        },
-        {"id": "enough", "type": "set", "output": "${ vars.n }"},
-    ],
-    "connections": [
-        {"from": "step", "to": "step", "when": "vars.n < input"},
-        {"from": "step", "to": "enough", "otherwise": True},
-    ],
+    "nodes": [{"id": "next", "type": "function", "with": {"name": "bench.next", "arguments": {"n": "${ input }"}}}],
 }
 
 
@@ -97,11 +77,6 @@ def large(nodes: int) -> dict[str, Any]:
             made.append({"id": "end", "type": "end"})
             connect(out, "end", otherwise=True)
     return {"id": f"large-{nodes}", "start": ["check0"], "nodes": made, "connections": connections}
-
-
-def median_of(times: list[float]) -> str:
-    """Seconds as text."""
-    return f"{statistics.median(times):.3f} s (median of {len(times)}, {min(times):.3f} to {max(times):.3f})"
 
 
 async def timed(work: Any) -> float:
@@ -157,11 +132,11 @@ async def batches_s(session: aiohttp.ClientSession, size: int) -> float:
 async def measure(folder: Path) -> None:
     """Everything, as lines of a table."""
     version_s()
-    report("S1 workflow-engine --version", median_of([version_s() for _ in range(TIMES)]))
+    report("S1 workflow-engine --version", median_s([version_s() for _ in range(TIMES)]))
     await ready_s(folder / "start.db")
     taken = [await ready_s(folder / "start.db") for _ in range(TIMES)]
-    report("S1 serve until it is ready", median_of([seconds for seconds, _ in taken]))
-    report("S1 serve until it is ready, processor time", median_of([cpu_s for _, cpu_s in taken]))
+    report("S1 serve until it is ready", median_s([seconds for seconds, _ in taken]))
+    report("S1 serve until it is ready, processor time", median_s([cpu_s for _, cpu_s in taken]))
     async with served(folder / "serving.db", functions="bench.serving") as (_, session, _):
         await measure_definitions(session)
         await measure_batches(session)
@@ -181,14 +156,15 @@ async def measure_definitions(session: aiohttp.ClientSession) -> None:
         ) as response:
             assert response.status == 201, await response.text()
         times.append(time.perf_counter() - begun)
-    report(f"S2 publish {len(definition['nodes']):,} nodes, the next version", median_of(times))
-    times = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        answer = await post(session, "/api/v1/workflows/validate", largest, 200)
-        times.append(time.perf_counter() - begun)
-        assert answer["valid"], answer
-    report(f"S3 validate {len(largest['nodes']):,} nodes", median_of(times))
+    report(f"S2 publish {len(definition['nodes']):,} nodes, the next version", median_s(times))
+    for checked in (definition, largest):
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            answer = await post(session, "/api/v1/workflows/validate", checked, 200)
+            times.append(time.perf_counter() - begun)
+            assert answer["valid"], answer
+        report(f"S3 validate {len(checked['nodes']):,} nodes", median_s(times))
 
 
 async def measure_batches(session: aiohttp.ClientSession) -> None:
@@ -216,16 +192,14 @@ async def measure_fork(session: aiohttp.ClientSession) -> None:
         assert status != "failed", shown
     middle = shown["sequence"] // 2
     times = [await fork_s(session, started["execution_id"], middle) for _ in range(TIMES)]
-    report(f"S4 fork from event {middle:,} of {shown['sequence']:,}, {STEPS:,} steps", median_of(times))
+    report(f"S4 fork from event {middle:,} of {shown['sequence']:,}, {STEPS:,} steps", median_s(times))
 
 
 def main() -> None:
     """The measurements."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        # As installed: with the compiled form of the sources as they are now.
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(folder) / "bytecode")
-        uvloop.run(measure(Path(folder)))
+    as_installed()
+    with workplace() as folder:
+        uvloop.run(measure(folder))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
+from bench.machine import describe, load
 from bench.peers import machine, plot
-from bench.peers.environment import installed, postgres_binaries
+from bench.peers.environment import installed
 from bench.peers.postgres import SETTINGS, serving
-from bench.peers.runner import ROOT, TIMEOUT_S, Result, Runner
+from bench.peers.runner import TIMEOUT_S, Result, Runner
 from bench.peers.table import OURS, Results
 from bench.peers.works import FULL, QUICK, Sizes
+from bench.workplace import as_installed, workplace
 
-PEERS = [OURS, "absurd", "langgraph", "dbos-sqlite", "dbos-postgres"]
+PEERS = [OURS, "ours-postgres", "absurd", "langgraph", "dbos-sqlite", "dbos-postgres"]
 WORKS = ["w1", "w1-pure", "w2", "w3", "w4-small", "w4-large", "w5", "w6"]
 
 LIMIT_S = 60.0
@@ -24,11 +25,11 @@ def main() -> int:
     asked = _arguments()
     sizes = QUICK if asked.quick else FULL
     results = Results(asked.peers)
-    with tempfile.TemporaryDirectory(dir=ROOT, prefix=".benchmarks-") as name:
-        folder = Path(name)
+    as_installed()
+    with workplace() as folder:
         python = installed()
-        print(f"{machine.describe(folder)}, load {machine.load():.2f}")
-        with serving(postgres_binaries(python), folder) as server:
+        print(f"{describe(folder)}, load {load():.2f}")
+        with serving(folder) as server:
             print("PostgreSQL: " + ", ".join(f"{key}={value}" for key, value in SETTINGS.items() if value))
             runner = Runner(folder, python, server, is_quick=asked.quick, patience_s=asked.patience)
             try:
@@ -72,7 +73,8 @@ def measure(results: Results, runner: Runner, works: list[str], sizes: Sizes, ro
 def _count(results: Results, peer: str, work: str, sizes: Sizes) -> int:
     """Steps of a fan-out or of a row."""
     if work != "w4-large":
-        return {"w4-small": sizes.fan_out_small, "w5": sizes.row_steps}.get(work, 0)
+        row_steps = sizes.long_row_steps if peer == OURS else sizes.row_steps
+        return {"w4-small": sizes.fan_out_small, "w5": row_steps}.get(work, 0)
     small_s = results.median(peer, "w4-small", "s")
     expected_s = (small_s or 0.0) * sizes.fan_out_large / sizes.fan_out_small
     if expected_s <= LIMIT_S:

@@ -1,4 +1,4 @@
-"""This engine, through its library door, on SQLite."""
+"""This engine, through its library door, on SQLite and on PostgreSQL."""
 
 import asyncio
 import time
@@ -9,7 +9,8 @@ from typing import Any, Self
 import pysqlite3
 import uvloop
 
-from bench.engine import CYCLE, FANOUT, chain, pure_chain
+from bench.definitions import CYCLE, FANOUT, chain, pure_chain
+from bench.peers.postgres_settings import postgres_settings
 from bench.peers.works import Place, check, step
 from workflow_engine import Engine, __version__
 from workflow_engine.models.errors import NotFound
@@ -28,9 +29,11 @@ class Ours:
     """One process, one loop (uvloop); group commit; nothing tuned."""
 
     def __init__(self, place: Place) -> None:
-        self._path = place.folder / "ours.db"
-        self._engine = Engine(f"sqlite:///{self._path}", functions=functions)
+        self._engine = Engine(self._url(place), functions=functions)
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+    def _url(self, place: Place) -> str:
+        return f"sqlite:///{place.folder}/ours.db"
 
     def __enter__(self) -> Self:
         self._runner.run(self._engine.__aenter__())
@@ -118,3 +121,15 @@ class Ours:
         taken = time.perf_counter() - begun
         check(result, expected)
         return taken
+
+
+class OursOnPostgres(Ours):
+    """The same, with the other database."""
+
+    def _url(self, place: Place) -> str:
+        self._address = place.postgres_url
+        return place.postgres_url
+
+    def settings(self) -> dict[str, str]:
+        """As the server reports them."""
+        return {"engine": f"workflow-engine {__version__}", **postgres_settings(self._address)}

@@ -67,17 +67,18 @@ class Runner:
         with _Child(self._command(peer, "w6-victim", place)) as victim:
             if not victim.reached():
                 return Result({}, {})
-        begun = time.perf_counter()
-        with _Child(self._command(peer, "w6-rescuer", place)) as rescuer:
+        begun = time.monotonic()
+        with _Child(self._command(peer, "w6-rescuer", [*place, "--begun", str(begun)])) as rescuer:
             if not rescuer.reached():
                 return Result({}, {})
-            first_s = time.perf_counter() - begun
+            first_s = time.monotonic() - begun
             result = rescuer.result()
-            all_s = time.perf_counter() - begun
-        return Result(result.settings, {"first_s": first_s} | ({"all_s": all_s} if result.settings else {}))
+            all_s = time.monotonic() - begun
+        ended = {"all_s": all_s} if result.settings else {}
+        return Result(result.settings, {"first_s": first_s} | ended | result.measures)
 
     def _command(self, peer: str, work: str, options: list[str]) -> list[str]:
-        python = sys.executable if peer == "ours" else str(self._peers_python)
+        python = sys.executable if peer.startswith("ours") else str(self._peers_python)
         return [python, "-m", "bench.peers.worker", peer, work, *options, *self._options]
 
     @contextmanager

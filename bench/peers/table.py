@@ -29,10 +29,16 @@ ROWS = (
     Row("w3", "p99_ms", "W3 one step, p99 ms", "{:.2f}"),
     Row("w4-small", "s", "W4 fan-out of 1,000, s", "{:.3f}"),
     Row("w4-large", "s", "W4 fan-out of 10,000, s", "{:.2f}"),
-    Row("w5", "early_ms", "W5 ms per step, around the 100th", "{:.2f}"),
-    Row("w5", "late_ms", "W5 ms per step, around the 5,000th", "{:.2f}"),
-    Row("w5", "flat", "W5 late against early", "{:.2f} x", is_compared=False),
+    Row("w5", "at_100", "W5 ms per step, from the 100th on", "{:.2f}"),
+    Row("w5", "at_1000", "W5 ms per step, up to the 1,000th", "{:.2f}"),
+    Row("w5", "at_5000", "W5 ms per step, up to the 5,000th", "{:.2f}"),
+    Row("w5", "at_20000", "W5 ms per step, up to the 20,000th", "{:.2f}", is_compared=False),
+    Row("w5", "at_50000", "W5 ms per step, up to the 50,000th", "{:.2f}", is_compared=False),
+    Row("w5", "flat", "W5 the last against the 100th", "{:.2f} x", is_compared=False),
     Row("w6", "first_s", "W6 first step after the restart, s", "{:.2f}"),
+    Row("w6", "imports_s", "W6 of it: interpreter and imports, s", "{:.2f}", is_compared=False),
+    Row("w6", "open_s", "W6 of it: opening, s", "{:.2f}", is_compared=False),
+    Row("w6", "step_s", "W6 of it: from there to the step, s", "{:.2f}", is_compared=False),
     Row("w6", "all_s", "W6 all completed, s", "{:.1f}"),
 )
 
@@ -93,7 +99,8 @@ class Results:
         return self._table(self._ratio, others, [row for row in ROWS if row.is_compared])
 
     def _cell(self, row: Row, peer: str) -> str:
-        if (peer, row.work) not in self.runs:
+        rounds = self.counted(peer, row.work)
+        if not rounds or (any(each.measures for each in rounds) and self.spread(peer, row.work, row.measure) is None):
             return "-"
         median, spread = self.median(peer, row.work, row.measure), self.spread(peer, row.work, row.measure)
         if median is None or spread is None:
