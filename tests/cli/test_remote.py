@@ -9,6 +9,8 @@ import pytest
 from cli_command import Ran
 from served import Served, free_port
 
+from workflow_engine.client import backoff
+
 Cli = Callable[..., Ran]
 
 
@@ -183,7 +185,8 @@ def test_tenants_do_not_see_each_other(remote: Cli) -> None:
         assert (ran.code, ran.json["error"]["code"]) == (2, "not_found")
 
 
-def test_unreachable_server_is_named_with_the_way_out(cli: Cli) -> None:
+def test_unreachable_server_is_named_with_the_way_out(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     url = f"http://127.0.0.1:{free_port()}"
     for words in (["executions", "list"], ["publish", adding("nowhere")], ["executions", "watch", "x"]):
         ran = cli(*words, "--url", url, "--json")

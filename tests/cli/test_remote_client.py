@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from served import Served, free_port, published, wire_to
 
-from workflow_engine.client import Client, RequestRefused, ServerUnreachable, following
+from workflow_engine.client import Client, RequestRefused, ServerUnreachable, backoff, following
 
 Json = dict[str, Any]
 
@@ -86,7 +86,8 @@ async def test_signal_whose_answer_is_lost_is_sent_once(server: Served) -> None:
         assert names.count("workflow_signal_received") == 1
 
 
-async def test_server_that_is_busy_is_asked_again_with_the_same_key() -> None:
+async def test_server_that_is_busy_is_asked_again_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     keys: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -102,7 +103,8 @@ async def test_server_that_is_busy_is_asked_again_with_the_same_key() -> None:
     assert len(set(keys)) == 2
 
 
-async def test_refusals_are_not_repeated_and_busy_servers_not_for_ever() -> None:
+async def test_refusals_are_not_repeated_and_busy_servers_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     statuses: list[int] = []
 
     def refusing(status: int) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -166,7 +168,10 @@ async def test_events_come_in_order_and_once_over_connections_that_are_cut(
         assert await collect(client, execution_id, after=150, lost=lost) == whole[150:]
 
 
-async def test_server_that_is_killed_and_comes_back_is_followed_on(tmp_path: Path) -> None:
+async def test_server_that_is_killed_and_comes_back_is_followed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "DELAY_S_MAX", 0.1)
     served = Served(tmp_path)
     try:
         async with Client(served.url) as client:

@@ -10,7 +10,7 @@ from flaky_server import flaky_server
 
 from workflow_engine import Engine
 from workflow_engine.engine.validation import validate
-from workflow_engine.main import read_document
+from workflow_engine.library.published import read_document
 from workflow_engine.models.errors import InputInvalid
 
 DEFINITIONS = sorted(EXAMPLES.rglob("*.yaml"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from example_runs import EXAMPLES, ROOT
 
-from workflow_engine.main import read_document
+from workflow_engine.library.published import read_document
 from workflow_engine.models.workflow import Definition
 from workflow_engine.services.rehearsal import Suite, seeds_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from example_runs import COMMAND, EXAMPLES, ROOT, environment
 
-from workflow_engine.main import read_document
+from workflow_engine.library.published import read_document
 
 READMES = ["README.md", "README.es.md"]
 DOCUMENTS = [*(ROOT / name for name in (*READMES, "CHANGELOG.md")), *sorted((ROOT / "docs").rglob("*.md"))]

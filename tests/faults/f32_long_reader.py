@@ -7,7 +7,7 @@ import time
 from fault_stage import Stage, require, wait_until
 from pysqlite3 import dbapi2
 
-from workflow_engine.store import database, sqlite
+from workflow_engine.store import sqlite, sqlite_database
 
 TITLE = "a reader holds its view under writes: the WAL stays under its cap and shrinks when the reader is gone"
 TOOTH = "writes go on whatever the size of the WAL"
@@ -27,12 +27,12 @@ def scale() -> None:
     """A WAL a few dozen times smaller than in production."""
     sqlite.WAL_BYTES_MAX = WAL_BYTES_MAX
     sqlite.CHECKPOINT_PAGES = 200
-    database.WAL_BYTES_CAP = WAL_BYTES_CAP
+    sqlite_database.WAL_BYTES_CAP = WAL_BYTES_CAP
 
 
 def bite() -> None:
     """Never look whether there is room."""
-    database.Database.require_log_room = lambda self: None  # type: ignore[method-assign]
+    sqlite_database.SqliteDatabase.require_log_room = lambda self: None  # type: ignore[method-assign]
 
 
 async def strike(stage: Stage) -> None:

@@ -5,8 +5,9 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fault_flows import BURSTS, next_sequence, path_of, say
+from fault_listener import next_sequence, path_of, say
 from fault_stage import Stage, require, wait_until
+from listening_flows import BURSTS
 from server_process import ServerProcess
 
 from workflow_engine.websocket.protocol import SocketProtocol

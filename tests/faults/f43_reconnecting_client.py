@@ -5,8 +5,9 @@ import contextlib
 import random
 
 import aiohttp
-from fault_flows import ECHO, next_sequence, path_of, say
+from fault_listener import next_sequence, path_of, say
 from fault_stage import Stage, require
+from listening_flows import ECHO
 from server_process import ServerProcess
 
 from workflow_engine.services.event_log import EventLog

@@ -2,8 +2,9 @@
 
 import asyncio
 
-from fault_flows import ECHO, next_sequence, path_of, say
+from fault_listener import next_sequence, path_of, say
 from fault_stage import Stage, require
+from listening_flows import ECHO
 
 from workflow_engine.services.event_log import EventLog
 from workflow_engine.services.event_stream import Batch

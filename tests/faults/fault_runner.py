@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE))
 
 from fault_stage import Stage  # noqa: E402
 
-STRIKE_TIMEOUT_S = 120.0
+STRIKE_TIMEOUT_S = 300.0
 
 
 def say(text: str) -> None:

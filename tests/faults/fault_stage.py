@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "operation"))
+sys.path[:0] = [str(HERE.parent / "operation"), str(HERE.parent / "targets")]
 
 from server_process import ServerProcess, settings, wait_until  # noqa: E402
 
@@ -103,5 +103,5 @@ class Stage:
         child = (sys.executable, str(HERE / "fault_child.py"), self._module, self._mode)
         before = disk.command(self.folder) if disk is not None else ()
         environment = settings(log_format="json", functions="served_functions", **given)
-        environment["PYTHONPATH"] += f"{os.pathsep}{HERE}"
+        environment["PYTHONPATH"] += f"{os.pathsep}{HERE}{os.pathsep}{HERE.parent / 'targets'}"
         return ServerProcess(self.folder, environment=environment, command=(*before, *child))

@@ -2,10 +2,10 @@
 
 import json
 import math
-import time
 from typing import Any
 
 import pytest
+from affordable import affordable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,17 +54,15 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("data", BOMBS.values(), ids=BOMBS.keys())
-def test_deep_nesting_is_refused_at_once(data: bytes) -> None:
-    started = time.perf_counter()
-    assert refusal(data).problem.code == "too_deep"
-    assert time.perf_counter() - started < 0.5, "meant to take some milliseconds"
+def test_deep_nesting_is_refused_at_little_cost(data: bytes) -> None:
+    for _ in affordable(cpu_s=0.5):  # meant to cost some milliseconds
+        assert refusal(data).problem.code == "too_deep"
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b"- " * 100_000, b"{a: " * 100_000])
-def test_deep_nesting_of_yaml_is_refused_at_once(data: bytes) -> None:
-    started = time.perf_counter()
-    assert refusal(data, "yaml").problem.code == "too_deep"
-    assert time.perf_counter() - started < 0.5, "meant to take some milliseconds"
+def test_deep_nesting_of_yaml_is_refused_at_little_cost(data: bytes) -> None:
+    for _ in affordable(cpu_s=0.5):
+        assert refusal(data, "yaml").problem.code == "too_deep"
 
 
 def test_the_deepest_document_allowed_comes_through() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ GET = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 def statuses(answer: bytes) -> list[int]:
     return [int(found) for found in re.findall(rb"HTTP/1\.1 (\d{3})", answer)]
+
+
+async def refused(door: Door, reason: str) -> float:
+    """How many connections were refused for this reason."""
+    answer = await door.say(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    name = b'workflow_engine_http_connections_refused_total{reason="%s"} ' % reason.encode()
+    return float(answer.partition(name)[2].partition(b"\n")[0])
 
 
 async def test_headers_that_never_end_are_cut_off(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,10 +42,11 @@ async def test_a_trickle_of_headers_does_not_renew_the_deadline(door: Door, monk
             await asyncio.sleep(0.02)
 
     trickling = asyncio.create_task(trickle())
-    answer = await asyncio.wait_for(reader.read(), 5)
+    with suppress(ConnectionResetError):  # what comes behind the answer may take it away
+        await asyncio.wait_for(reader.read(), 30)
     trickling.cancel()
     writer.close()
-    assert statuses(answer) == [408]
+    assert await refused(door, "request_timeout") == 1
 
 
 async def test_a_connection_that_says_nothing_is_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,5 +136,4 @@ async def test_more_connections_than_there_is_room_for_are_refused(
 
 async def test_refused_connections_are_counted(door: Door) -> None:
     await door.say(b"NONSENSE\r\n\r\n")
-    answer = await door.say(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    assert b'workflow_engine_http_connections_refused_total{reason="malformed_request"} 1.0' in answer
+    assert await refused(door, "malformed_request") == 1

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sqlite3
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -238,13 +237,12 @@ async def test_fifty_requests_with_one_key_start_one_batch(api: Api) -> None:
 async def test_others_are_served_while_a_thousand_start(api: Api) -> None:
     await api.publish(SIGNAL)
     starting = asyncio.create_task(batch(api, "signalled", [{}] * 1_000))
-    waits = []
+    served = 0
     while not starting.done():
-        begun = time.perf_counter()
         await api.get("/api/v1/executions?limit=1")
-        waits.append(time.perf_counter() - begun)
+        served += 1
     assert (await starting).json["accepted"] == 1_000
-    assert max(waits) < 1.0, max(waits)
+    assert served >= 3
 
 
 @asynccontextmanager

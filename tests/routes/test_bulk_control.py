@@ -1,7 +1,6 @@
 """One action for many executions."""
 
 import asyncio
-import time
 from typing import Any
 
 from api import FAILING, HOLD, SIGNAL, Api
@@ -158,13 +157,11 @@ async def test_a_repeated_request_gets_the_same_answer_and_acts_once(api: Api) -
 
 async def test_a_thousand_are_steered_while_others_are_served(api: Api) -> None:
     await api.publish(SIGNAL)
-    await asyncio.gather(*(api.start("signalled") for _ in range(1_000)))
+    await api.post("/api/v1/workflows/signalled/executions/batch", {"executions": [{}] * 1_000})
     bulk = asyncio.create_task(api.post(BULK, {"action": "cancel", "all": True, "limit": 10_000}))
-    waits = []
+    served = 0
     while not bulk.done():
-        begun = time.perf_counter()
         await api.get("/api/v1/executions?limit=1")
-        waits.append(time.perf_counter() - begun)
+        served += 1
     assert (await bulk).json["succeeded"] == 1_000
-    assert len(waits) > 3
-    assert max(waits) < 1.0, max(waits)
+    assert served >= 30, "meant to have a turn after each commit of a few"

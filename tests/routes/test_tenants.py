@@ -30,7 +30,7 @@ async def theirs(api: Api) -> dict[str, str]:
     """The ids of another tenant's objects."""
     other = api.as_tenant("other")
     await other.publish(HOLD, HUMAN)
-    execution_id = (await other.start("hold", input={"gate": "a"}, execution_id="e1"))["execution_id"]
+    execution_id = (await other.start("hold", input={"gate": "a"}, execution_id="theirs"))["execution_id"]
     await other.start("asked", input={"amount": 1, "who": "anna"})
     task_id = (await other.get("/api/v1/tasks")).json["items"][0]["task_id"]
     return {

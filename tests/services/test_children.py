@@ -244,7 +244,7 @@ async def test_an_operators_retry_of_the_parent_calls_a_new_child(engine: Engine
     await engine.execution(old.execution_id).cancel()
     assert (await end_of(engine, execution.id))["status"] == "failed"
     await execution.retry()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(rows := await executions(engine, "gate")) < 2:
             await engine.store.probe()
     new = next(row for row in rows if row.execution_id != old.execution_id)

@@ -1,9 +1,9 @@
 """kill -9 of the whole process in the middle of outgoing calls: nothing lost, nothing applied twice."""
 
-import asyncio
-import sys
 from pathlib import Path
 
+from mortal import Mortal
+from order_lives import live
 from recording_target import RecordingTarget
 
 from workflow_engine.models.event import StepCompleted, decode_facts
@@ -12,13 +12,6 @@ from workflow_engine.store import Store
 EXECUTIONS = 300
 STEPS = 3
 KILLS = 10
-CHILD = Path(__file__).parent / "crash_child.py"
-
-
-async def live(url: str, target_url: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable, str(CHILD), url, target_url, str(EXECUTIONS), stdout=asyncio.subprocess.PIPE
-    )
 
 
 async def completed_steps(url: str) -> int:
@@ -34,10 +27,6 @@ async def completed_steps(url: str) -> int:
         await store.close()
 
 
-def accepted(output: bytes) -> set[str]:
-    return {line.split()[1] for line in output.decode().splitlines() if line.startswith("accepted ")}
-
-
 async def test_ten_kills_in_the_middle_of_calls_lose_nothing_and_apply_nothing_twice(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'crash.db'}"
     acknowledged: set[str] = set()
@@ -45,18 +34,14 @@ async def test_ten_kills_in_the_middle_of_calls_lose_nothing_and_apply_nothing_t
     async with RecordingTarget() as target:
         for kill in range(KILLS):
             target.fall_silent_after(60 + kill)
-            process = await live(url, target.url)
-            await target.silence()
-            process.kill()
-            output, _ = await process.communicate()
-            acknowledged |= accepted(output)
+            async with Mortal(live, url, target.url, EXECUTIONS) as process:
+                await target.silence()
+            acknowledged |= set(process.said)
             in_flight += len(target.calls_by_key) - await completed_steps(url)
         target.speak_again()
-        process = await live(url, target.url)
-        output, _ = await asyncio.wait_for(process.communicate(), 100)
-        acknowledged |= accepted(output)
-        assert process.returncode == 0
-        assert output.endswith(b"done\n")
+        async with Mortal(live, url, target.url, EXECUTIONS) as process:
+            assert await process.ended() == 0
+        acknowledged |= set(process.said)
 
     store = await Store.open(url, read_only=True)
     rows = await store.executions("default", limit=500)

@@ -34,7 +34,7 @@ class Desk:
 
     async def explain(self, execution: Execution) -> dict[str, Any]:
         """The explanation."""
-        return await self.engine.executions.explain("default", execution.id)
+        return await self.engine.services.executions.explain("default", execution.id)
 
 
 @pytest.fixture
@@ -446,7 +446,7 @@ async def test_an_execution_that_has_not_begun_or_is_not_there(desk: Desk) -> No
     assert explanation["summary"].startswith("It begins at ")
     assert (explanation["nodes"], explanation["decisions"]) == ([], [])
     with pytest.raises(NotFound):
-        await desk.engine.executions.explain("other", execution.id)
+        await desk.engine.services.executions.explain("other", execution.id)
 
 
 # Decisions

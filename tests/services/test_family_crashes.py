@@ -1,46 +1,42 @@
 """kill -9 between the two commits of a parent and its child, and of those who share a limit."""
 
-import asyncio
 import signal
-import sys
 from pathlib import Path
 
 import pytest
 from crowded_target import CrowdedTarget
+from family_lives import live
+from mortal import Mortal
 from recording_target import RecordingTarget
 
 from workflow_engine.models.event import StepCompleted, decode_facts
 from workflow_engine.store import ExecutionRow, Store
 
-CHILD = Path(__file__).parent / "family_crash_child.py"
 LIMIT = 3
 KILLS = 4
 ORDERS = 40
 
 
-class Life:
-    """A process on a database, one at a time."""
+class Lives:
+    """Processes on a database, one at a time."""
 
     def __init__(self, folder: Path, target_url: str, kind: str, count: int) -> None:
         self.url = f"sqlite:///{folder / 'crash.db'}"
-        self._arguments = (target_url, kind, str(count))
+        self._arguments = (target_url, kind, count)
 
-    async def begin(self, moment: str = "never") -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, str(CHILD), self.url, *self._arguments, moment, stdout=asyncio.subprocess.PIPE
-        )
+    def one(self, moment: str | None = None) -> Mortal:
+        """A life, which ends at such a moment if not before."""
+        return Mortal(live, self.url, *self._arguments, moment)
 
     async def until_dead(self, moment: str) -> None:
         """A life that ends at such a moment."""
-        process = await self.begin(moment)
-        await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == -signal.SIGKILL
+        async with self.one(moment) as process:
+            assert await process.ended() == -signal.SIGKILL
 
     async def to_the_end(self) -> None:
         """A life in which everything is completed."""
-        process = await self.begin()
-        output, _ = await asyncio.wait_for(process.communicate(), 60)
-        assert (process.returncode, output) == (0, b"done\n")
+        async with self.one() as process:
+            assert await process.ended() == 0
 
     async def rows(self, workflow_id: str) -> list[ExecutionRow]:
         store = await Store.open(self.url, read_only=True)
@@ -73,105 +69,97 @@ class Life:
 @pytest.mark.parametrize("moment", ["called", "begun", "ended", "folded"])
 async def test_a_family_is_completed_whenever_its_process_dies(tmp_path: Path, moment: str) -> None:
     async with RecordingTarget() as target:
-        life = Life(tmp_path, target.url, "family", 3)
+        lives = Lives(tmp_path, target.url, "family", 3)
         for _ in range(2):
-            await life.until_dead(moment)
-        await life.to_the_end()
+            await lives.until_dead(moment)
+        await lives.to_the_end()
         assert len(target.calls_by_key) == 3
     for workflow_id in ("order", "shipment", "payment"):
-        rows = await life.rows(workflow_id)
+        rows = await lives.rows(workflow_id)
         assert [row.status for row in rows] == ["completed"] * 3, "each call made one child"
-    assert await life.completed() == 9
-    assert await life.is_settled()
+    assert await lives.completed() == 9
+    assert await lives.is_settled()
 
 
 async def test_a_cancellation_reaches_the_children_of_a_process_that_died(tmp_path: Path) -> None:
     async with RecordingTarget() as target:
         target.fall_silent_after(1)
-        life = Life(tmp_path, target.url, "family", 1)
-        process = await life.begin()
-        await target.silence()
-        process.kill()
-        await process.communicate()
-        await life.until_dead("cancelled")  # the parent is cancelled, its child has not heard it
-        assert [row.status for row in await life.rows("payment")] == ["running"]
-        store = await Store.open(life.url, read_only=True)
+        lives = Lives(tmp_path, target.url, "family", 1)
+        async with lives.one():
+            await target.silence()
+        await lives.until_dead("cancelled")  # the parent is cancelled, its child has not heard it
+        assert [row.status for row in await lives.rows("payment")] == ["running"]
+        store = await Store.open(lives.url, read_only=True)
         assert len(await store.news()) == 1
         await store.close()
-        await life.until_dead("cancelled")  # the child is, and the child's child has not heard it
-        await life.to_the_end()
+        await lives.until_dead("cancelled")  # the child is, and the child's child has not heard it
+        await lives.to_the_end()
     for workflow_id in ("order", "shipment", "payment"):
-        assert [row.status for row in await life.rows(workflow_id)] == ["cancelled"]
-    assert await life.is_settled()
+        assert [row.status for row in await lives.rows(workflow_id)] == ["cancelled"]
+    assert await lives.is_settled()
 
 
 async def test_kills_in_the_middle_of_calls_lose_no_child_and_double_none(tmp_path: Path) -> None:
     async with RecordingTarget() as target:
-        life = Life(tmp_path, target.url, "family", ORDERS)
+        lives = Lives(tmp_path, target.url, "family", ORDERS)
         for _ in range(KILLS):
             target.fall_silent_after(4)
-            process = await life.begin()
-            await target.silence()
-            process.kill()
-            await process.communicate()
+            async with lives.one():
+                await target.silence()
         target.speak_again()
-        await life.to_the_end()
+        await lives.to_the_end()
         assert len(target.calls_by_key) == ORDERS
         assert target.has_one_body_per_key
     for workflow_id in ("order", "shipment", "payment"):
-        assert [row.status for row in await life.rows(workflow_id)] == ["completed"] * ORDERS
-    assert await life.completed() == 3 * ORDERS
-    assert await life.is_settled()
+        assert [row.status for row in await lives.rows(workflow_id)] == ["completed"] * ORDERS
+    assert await lives.completed() == 3 * ORDERS
+    assert await lives.is_settled()
 
 
 @pytest.mark.parametrize("moment", ["asked", "freed"])
 async def test_no_slot_is_lost_when_the_process_dies_with_its_commit(tmp_path: Path, moment: str) -> None:
     async with CrowdedTarget(LIMIT, 10) as target:
-        life = Life(tmp_path, target.url, "limit", 10)
+        lives = Lives(tmp_path, target.url, "limit", 10)
         for _ in range(2):
-            await life.until_dead(moment)
+            await lives.until_dead(moment)
             target.speak_again()
-        await life.to_the_end()
+        await lives.to_the_end()
         assert target.peak <= LIMIT
         assert len(target.arrivals) == 10
-    assert [row.status for row in await life.rows("order")] == ["completed"] * 10
-    assert await life.is_settled()
+    assert [row.status for row in await lives.rows("order")] == ["completed"] * 10
+    assert await lives.is_settled()
 
 
 async def test_kills_in_the_middle_of_calls_leak_no_slot_and_double_none(tmp_path: Path) -> None:
     async with CrowdedTarget(LIMIT, ORDERS) as target:
-        life = Life(tmp_path, target.url, "limit", ORDERS)
+        lives = Lives(tmp_path, target.url, "limit", ORDERS)
         for _ in range(KILLS):
             target.fall_silent_after(5)
-            process = await life.begin()
-            await target.silence()
-            process.kill()
-            await process.communicate()
+            async with lives.one():
+                await target.silence()
             target.speak_again()
-        await life.to_the_end()
+        await lives.to_the_end()
         assert target.peak == LIMIT
         assert len(target.arrivals) == ORDERS
-    assert [row.status for row in await life.rows("order")] == ["completed"] * ORDERS
-    assert await life.is_settled()
+    assert [row.status for row in await lives.rows("order")] == ["completed"] * ORDERS
+    assert await lives.is_settled()
 
 
 async def test_a_call_that_is_made_at_most_once_is_lost_with_its_process(tmp_path: Path) -> None:
     async with RecordingTarget() as target:
-        life = Life(tmp_path, target.url, "once", 3)
+        lives = Lives(tmp_path, target.url, "once", 3)
         target.fall_silent_after(3)
-        process = await life.begin()
-        await target.silence()
-        process.kill()
-        await process.communicate()
+        async with lives.one():
+            await target.silence()
         target.speak_again()
         calls = target.calls_by_key
-        store = await Store.open(life.url, read_only=True)
+        store = await Store.open(lives.url, read_only=True)
         completed = {row.execution_id for row in await store.executions("default", status="completed", limit=500)}
         await store.close()
-        await life.to_the_end()
+        await lives.to_the_end()
         assert {calls[key] for key in calls} == {1}
         assert len(target.calls) == 3, "none was made a second time"
-    store = await Store.open(life.url, read_only=True)
+    store = await Store.open(lives.url, read_only=True)
     for row in await store.executions("default", limit=500):
         assert row.status == ("completed" if row.execution_id in completed else "failed")
         log = await store.log("default", row.execution_id)

@@ -115,10 +115,10 @@ async def test_a_step_that_waits_is_pending_and_its_execution_leaves_the_memory(
     first = await engine.start("guest", "a")
     await doors.until_entered(1)
     others = [await engine.start("guest", name) for name in "bcdef"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while engine.services.executor.residents > 1:
             await engine.store.probe()
-    state = await engine.executions.state("default", others[0].id)
+    state = await engine.services.executions.state("default", others[0].id)
     assert (state.status, state.steps["in.1"].status) == ("running", "pending")
     assert await events_of(others[0]) == ["workflow_started"]
     assert await waiting(engine) == [(first.id, True), *((other.id, False) for other in others)]
@@ -148,7 +148,7 @@ async def test_tenants_have_lines_of_their_own(tmp_path: Path, doors: Doors) -> 
     async with Engine(f"sqlite:///{tmp_path / 'engine.db'}", functions=functions) as engine:
         for tenant_id in ("one", "two"):
             await engine.services.workflows.publish(tenant_id, entering("guest"))
-            await engine.executions.start(tenant_id, "guest", tenant_id)
+            await engine.services.executions.start(tenant_id, "guest", tenant_id)
         assert sorted(await doors.until_entered(2)) == ["one", "two"]
         assert len(await engine.store.slot_holders("one", "door")) == 1
         doors.let_go("one")
@@ -224,7 +224,7 @@ async def test_an_operators_pause_keeps_its_place_and_starts_nothing(engine: Eng
     await paused.pause()
     doors.let_go("a")
     await owner.result()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await waiting(engine) != [(paused.id, True), (last.id, False)]:
             await engine.store.probe()
     assert doors.entered == ["a"]

@@ -147,7 +147,7 @@ async def test_people_signals_and_variables_come_when_they_came(engine: Engine) 
 
     async def answer(execution: Execution, event: dict[str, Any]) -> None:
         await execution.answer("ask", {"approved": True})
-        await engine.executions.set_variables("default", execution.id, {"x": 5})
+        await engine.services.executions.set_variables("default", execution.id, {"x": 5})
         await execution.signal("paid", 4)
         await execution.signal("paid", 6)
 
@@ -174,11 +174,11 @@ async def test_control_is_written_down(engine: Engine) -> None:
     document["connections"] = [{"from": "a", "to": "b"}]
 
     async def again(execution: Execution, event: dict[str, Any]) -> None:
-        await engine.executions.give("default", execution.id, Retry())
+        await engine.services.executions.give("default", execution.id, Retry())
 
     async def stop(execution: Execution, event: dict[str, Any]) -> None:
         for command in (Pause(), Resume(), Cancel()):
-            await engine.executions.give("default", execution.id, command)
+            await engine.services.executions.give("default", execution.id, command)
 
     recording = await record(engine, document, react={"workflow_failed": again, "workflow_paused": stop})
     assert [next(iter(entry)) for entry in recording.test["script"]] == ["retry", "pause", "resume", "cancel"]

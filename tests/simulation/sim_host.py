@@ -16,15 +16,14 @@ from sim_disk import Disk, LoopCommitter
 from sim_loop import BEGINS_S, Process, SimLoop
 from sim_target import Target, TargetHandler
 
-from workflow_engine import main
+from workflow_engine import Engine, EngineClosed, main
 from workflow_engine.config.settings import Settings
-from workflow_engine.main import Engine
 from workflow_engine.models.errors import WorkflowEngineError
 from workflow_engine.models.instant import MICROSECONDS
 from workflow_engine.routes.idempotency import Idempotency
 from workflow_engine.services import retention, state_manager
 from workflow_engine.services.engine_services import EngineServices
-from workflow_engine.store import clock, committer, database, sqlite, store
+from workflow_engine.store import clock, committer, database, sqlite, sqlite_database, store
 
 BEGINS_AT = 1_750_031_400 * MICROSECONDS
 """2025-06-15T23:50:00Z by the database's clock, when a schedule begins."""
@@ -95,9 +94,10 @@ def seams(
         structlog.configure(processors=[note], cache_logger_on_first_use=False)
         ticking = SimpleNamespace(monotonic=loop.time)
         patch.setattr(sqlite, "clock_at", wall.at)
-        patch.setattr(database, "Clock", lambda read_at: clock.Clock(read_at, loop.monotonic_ns))
+        patch.setattr(sqlite_database, "Clock", lambda read_at: clock.Clock(read_at, loop.monotonic_ns))
         patch.setattr(database, "time", ticking)
-        patch.setattr(database, "FileLock", OpenLock)
+        patch.setattr(sqlite_database, "time", ticking)
+        patch.setattr(sqlite_database, "FileLock", OpenLock)
         patch.setattr(sqlite, "connect_writer", disk.connect_writer)
         patch.setattr(sqlite, "connect_reader", disk.connect_reader)
         patch.setattr(store, "Committer", LoopCommitter)
@@ -106,7 +106,7 @@ def seams(
             patch.setattr(module, "uuid7", lambda: UUID(int=random.getrandbits(128), version=4))
         patch.setattr(retention, "perf_counter", loop.time)
         patch.setattr(state_manager, "SNAPSHOT_LOG_BYTES_MIN", snapshot_bytes)
-        patch.setattr(main, "HttpHandler", lambda *_args, **_fields: TargetHandler(target))
+        patch.setattr(main, "http_handler", lambda _settings: TargetHandler(target))
         try:
             yield patch
         finally:
@@ -129,9 +129,10 @@ class Host:
     @property
     def services(self) -> EngineServices:
         """What the doors call; raises ConnectionRefusedError where it is closed already."""
-        if self.engine._open is None:
-            raise ConnectionRefusedError(f"{self.process.name} is closed")
-        return self.engine.services
+        try:
+            return self.engine.services
+        except EngineClosed:
+            raise ConnectionRefusedError(f"{self.process.name} is closed") from None
 
     @property
     def idempotency(self) -> Idempotency:

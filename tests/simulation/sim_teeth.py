@@ -18,7 +18,7 @@ from workflow_engine.services.state_manager import Names, StateManager
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.services.timer_service import TimerService
 from workflow_engine.services.workflow_executor import WorkflowExecutor
-from workflow_engine.store import batch, committer, slots
+from workflow_engine.store import batch, committer, slots, sqlite
 
 CALM: dict[str, Any] = {
     "commit_kills": 0.0,
@@ -56,9 +56,10 @@ def _write_without_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def _rewrite(patch: pytest.MonkeyPatch, statement: Any, line: str, other: str) -> None:
-    assert line in statement._text, statement._text
-    patch.setattr(statement, "_text", statement._text.replace(line, other))
-    patch.setattr(statement, "_texts", {})
+    form = statement.form(sqlite.DIALECT)
+    assert line in form._text, form._text
+    patch.setattr(form, "_text", form._text.replace(line, other))
+    patch.setattr(form, "_texts", {})
 
 
 def _take_stale_results(patch: pytest.MonkeyPatch) -> None:
@@ -161,7 +162,7 @@ def _leave_calls_of_the_cancelled(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leave_timer_rows(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(StateManager, "_add_tasks", lambda _self, _held, _decision, _write: None)
+    patch.setattr(StateManager, "_add_timer", lambda _self, _held, _write: None)
 
 
 def _grant_freely(patch: pytest.MonkeyPatch) -> None:
@@ -175,14 +176,14 @@ def _grant_freely(patch: pytest.MonkeyPatch) -> None:
 
 
 def _leave_children(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(StateManager, "_add_cancellations", lambda _self, _held, _decision, _write: None)
+    patch.setattr(StateManager, "_follow_children", lambda _self, _held, _decision, _write: None)
     patch.setattr(Children, "withdraw", lambda _self, *_key: None)
 
 
 KILLS = CALM | {"commit_kills": 0.2, "trouble_s": 30.0}
 FAULTS = CALM | {"commit_faults": 0.3, "trouble_s": 30.0}
 NARROW = {"concurrency": 1, "temper": Temper(fails=0.0, slow_s=5.0, hangs=0.0)}
-TWO = CALM | {"stalls": 2, "trouble_s": 5.0}
+TWO = CALM | {"stalls": 6, "trouble_s": 10.0}
 OLD_NEWS = CALM | {"repeats": 0.5, "delays": 0.5, "trouble_s": 30.0, "temper": Temper(fails=0.5, slow_s=0.5, hangs=0.0)}
 
 TEETH = (

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from sim_disk import FINE, LANDED_UNSEEN, LOST, Disk
 
+from workflow_engine import Engine
 from workflow_engine.config.settings import Settings
-from workflow_engine.main import DEFAULT_TENANT, Engine
 from workflow_engine.models.errors import StoreUnavailable
 from workflow_engine.models.step import Completed, Outcome, StepCall
+from workflow_engine.models.tenant import DEFAULT_TENANT
 from workflow_engine.services.step_processor import StepProcessor
 from workflow_engine.steps.function_registry import FunctionRegistry, StepContext, StepFailed
 from workflow_engine.steps.registry import Handlers
@@ -48,7 +49,7 @@ async def test_lists_show_the_end_of_a_retry_that_failed_at_once(
         execution = await service.start("broken")
         first = await execution.wait()
         await execution.retry()
-        state = await service.executions.state(DEFAULT_TENANT, execution.id)
+        state = await service.services.executions.state(DEFAULT_TENANT, execution.id)
         row = await service.store.execution(DEFAULT_TENANT, execution.id)
         assert first["status"] == row.status == "failed"
         assert row.finished_at == state.finished_at

@@ -7,8 +7,9 @@ import pytest
 from http_target import Target
 
 from workflow_engine.models.step import Completed, Failed, StepCall
-from workflow_engine.steps.addresses import AddressForbidden, AddressRules, Resolve, VettingResolver
+from workflow_engine.steps.addresses import AddressForbidden, AddressRules
 from workflow_engine.steps.http import HttpHandler
+from workflow_engine.steps.http_names import Resolve, VettingResolver
 
 Build = Callable[..., StepCall]
 

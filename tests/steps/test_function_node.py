@@ -280,7 +280,7 @@ async def test_cancelling_a_call_cancels_the_async_function(registry: FunctionRe
 
 async def returned(handler: FunctionHandler, count: int) -> None:
     """Wait until at most so many threads are kept."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sum(handler.threads_kept.values()) > count:  # noqa: ASYNC110 - the thread itself gives no event
             await asyncio.sleep(0)
 

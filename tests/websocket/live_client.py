@@ -9,21 +9,6 @@ from live_server import LiveServer
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-ECHO: dict[str, Any] = {
-    "id": "echo",
-    "start": ["listen"],
-    "variables": {"n": 0},
-    "nodes": [
-        {"id": "listen", "type": "wait", "with": {"signal": "say"}, "assign": {"n": "${ vars.n + 1 }"}},
-        {"id": "done", "type": "set", "output": "${ vars.n }"},
-    ],
-    "connections": [
-        {"from": "listen", "to": "listen", "when": "vars.n < input"},
-        {"from": "listen", "to": "done", "otherwise": True},
-    ],
-}
-"""Takes `input` signals; each is a commit of a few events."""
-
 FAILING: dict[str, Any] = {
     "id": "failing",
     "nodes": [
@@ -50,7 +35,7 @@ def open_socket(server: LiveServer, path: str, **options: Any) -> Any:
 
 async def read_event(socket: ClientConnection) -> dict[str, Any]:
     """The next message; the test fails rather than hangs."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         message: dict[str, Any] = json.loads(await socket.recv())
     return message
 
@@ -69,7 +54,7 @@ async def read_to_end(socket: ClientConnection) -> tuple[list[dict[str, Any]], i
 
 async def wait_until(holds: Callable[[], bool]) -> None:
     """Return once it holds; the test fails rather than hangs."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - what is waited for has no event of its own
             await asyncio.sleep(0.001)
 
@@ -96,7 +81,7 @@ async def request(
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             answer = await reader.read()
     finally:
         writer.close()

@@ -15,7 +15,7 @@ from workflow_engine.config.settings import Settings
 from workflow_engine.routes.app import create_app
 from workflow_engine.websocket import ConnectionManager, add_sockets, server_options
 
-START_S = 10.0
+START_S = 30.0
 
 
 @dataclass
@@ -48,9 +48,10 @@ async def live_server(folder: Path, **settings: Any) -> AsyncIterator[LiveServer
     async with Engine(f"sqlite:///{folder}/live.db", settings=chosen) as engine:
         app = create_app(engine.services, chosen)
         manager = add_sockets(app)
-        listening = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", timeout_graceful_shutdown=2, **server_options(chosen)
+            app, log_config=None, lifespan="off", timeout_graceful_shutdown=2, backlog=2_048, **server_options(chosen)
         )
         server = _Server(config)
         serving = asyncio.create_task(server.serve(sockets=[listening]))

@@ -46,8 +46,8 @@ async def test_new_events_are_sent_live_as_they_are_kept(server: LiveServer) -> 
     await server.engine.publish(BOOKED)
     execution = await server.engine.start("booked", execution_id="b-1")
     async with open_socket(server, "/ws/v1/executions/b-1?after=0") as socket:
-        await server.engine.executions.give("default", "b-1", Cancel(compensate=True))
+        await server.engine.services.executions.give("default", "b-1", Cancel(compensate=True))
         live = [json.loads(message) async for message in socket]
-    kept = [event async for event in server.engine.executions.events("default", execution.id, follow=False)]
+    kept = [event async for event in server.engine.services.executions.events("default", execution.id, follow=False)]
     assert live == kept
     assert "workflow_compensating" in [event["event"] for event in live]

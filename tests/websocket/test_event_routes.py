@@ -3,10 +3,11 @@ import json
 from typing import Any
 
 import pytest
-from live_client import ECHO, request, sequences, sse_messages, wait_until
+from listening_flows import ECHO
+from live_client import request, sequences, sse_messages, wait_until
 from live_server import LiveServer
 
-from workflow_engine.main import Execution
+from workflow_engine import Execution
 from workflow_engine.routes import events as event_routes
 
 STREAM = {"Accept": "text/event-stream"}
@@ -119,7 +120,7 @@ async def test_silent_stream_is_kept_alive(server: LiveServer, monkeypatch: pyte
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     lines = [f"GET /api/v1/executions/{execution.id}/events HTTP/1.1", "Host: 127.0.0.1", "Accept: text/event-stream"]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await reader.readuntil(b": keep-alive\n\n")
     writer.close()
     await writer.wait_closed()

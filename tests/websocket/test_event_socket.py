@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_client import ECHO, ask, open_socket, read_event, read_to_end, sequences
+from listening_flows import ECHO
+from live_client import ask, open_socket, read_event, read_to_end, sequences
 from live_server import LiveServer, live_server
 
 
@@ -234,7 +235,7 @@ FRAGMENT = b"\x00\x80\0\0\0\0"
 async def test_flood_of_tiny_frames_closes_with_1008(server: LiveServer, frames: bytes) -> None:
     async with open_socket(server, "/ws/v1/events") as socket:
         socket.transport.write(frames)
-        await asyncio.wait_for(socket.wait_closed(), 10)
+        await asyncio.wait_for(socket.wait_closed(), 30)
         assert socket.close_code == 1008
     async with open_socket(server, "/ws/v1/events") as socket:
         assert (await ask(socket, command="subscribe"))["ok"]

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from live_client import ECHO, FAILING, open_socket, read_event, read_to_end, request, sequences, wait_until
+from listening_flows import ECHO
+from live_client import FAILING, open_socket, read_event, read_to_end, request, sequences, wait_until
 from live_server import LiveServer, live_server
 from websockets.exceptions import InvalidStatus
 
-from workflow_engine import Engine
-from workflow_engine.main import Execution
+from workflow_engine import Engine, Execution
 from workflow_engine.services.event_log import EventLog
 from workflow_engine.services.event_stream import Batch
 from workflow_engine.store import ExecutionRow

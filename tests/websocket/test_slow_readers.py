@@ -6,34 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from listening_flows import BURSTS
 from live_client import open_socket, read_event, read_to_end, sequences, wait_until
 from live_server import LiveServer, live_server
 
 from workflow_engine.services.subscription import FellBehind
 from workflow_engine.services.tail import TAIL_BYTES_MAX, TAIL_EVENTS_MAX
-
-BURSTS = {
-    "id": "bursts",
-    "start": ["listen"],
-    "variables": {"n": 0},
-    "nodes": [
-        {"id": "listen", "type": "wait", "with": {"signal": "say"}},
-        {
-            "id": "burst",
-            "type": "emit",
-            "foreach": {"items": "${ input.items }"},
-            "with": {"event": "tick", "data": "${ input.text }"},
-            "assign": {"n": "${ vars.n + 1 }"},
-        },
-        {"id": "done", "type": "set"},
-    ],
-    "connections": [
-        {"from": "listen", "to": "burst"},
-        {"from": "burst", "to": "listen", "when": "vars.n < input.count"},
-        {"from": "burst", "to": "done", "otherwise": True},
-    ],
-}
-"""Each signal is a hundred items of three events each, of a kilobyte every third one."""
 
 ITEMS, COUNT = 100, 4_000
 
@@ -136,7 +114,7 @@ async def test_reader_stopped_in_the_middle_of_the_log_ends(server: LiveServer) 
         reading = asyncio.create_task(subscription.next())
         await asyncio.sleep(0)
         subscription.stop()
-        assert await asyncio.wait_for(reading, 10) is None
+        assert await asyncio.wait_for(reading, 30) is None
 
 
 async def test_commit_of_which_nobody_told_is_found_in_the_log(
@@ -151,13 +129,13 @@ async def test_commit_of_which_nobody_told_is_found_in_the_log(
             untold.setattr(live, "publish", lambda committed: None)
             await execution.signal("say")
         live.doubt("default", execution_id)
-        batch = await asyncio.wait_for(reading, 10)
+        batch = await asyncio.wait_for(reading, 30)
         assert batch is not None
         assert batch.events[0].sequence == last + 1
         while subscription.last < (await execution.get())["sequence"]:
             await subscription.next()
         await execution.signal("say")
-        batch = await asyncio.wait_for(subscription.next(), 10)
+        batch = await asyncio.wait_for(subscription.next(), 30)
         assert batch is not None
 
 

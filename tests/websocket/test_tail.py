@@ -26,7 +26,7 @@ class Turns:
             self.woken.append(woken)
 
     async def all(self) -> list[Reader]:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await asyncio.gather(*self.woken)
         return self.order
 

@@ -4,10 +4,12 @@ import importlib.util
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from affordable import affordable
 
 from workflow_engine.engine.expressions import ExpressionFailed, ExpressionInvalid, Meter, compile_expression
 
@@ -21,8 +23,7 @@ def _load_hostile() -> Callable[[int], dict[str, tuple[str, dict[str, Any]]]]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    hostile: Callable[[int], dict[str, tuple[str, dict[str, Any]]]] = module.hostile
-    return hostile
+    return cache(module.hostile)
 
 
 hostile = _load_hostile()
@@ -60,10 +61,9 @@ def test_hostile_expression_ends_small(name: str) -> None:
 
 def test_hostile_expressions_end_soon() -> None:
     # One bound for all of them together: single ones would measure the machine's mood.
-    start = time.process_time()
-    for source, context in hostile(1000).values():
-        outcome_of(source, context, Meter())
-    assert time.process_time() - start < 0.1 * len(hostile(1))
+    for _ in affordable(cpu_s=0.1 * len(hostile(1))):
+        for source, context in hostile(1000).values():
+            outcome_of(source, context, Meter())
 
 
 @pytest.mark.parametrize(
@@ -145,11 +145,10 @@ BOMBS = [
 
 
 @pytest.mark.parametrize("source", BOMBS)
-def test_parser_bomb_is_refused_quickly(source: str) -> None:
-    start = time.process_time()
-    with pytest.raises(ExpressionInvalid) as invalid:
-        compile_expression(source)
-    assert time.process_time() - start < 0.25
+def test_parser_bomb_is_refused_at_little_cost(source: str) -> None:
+    for _ in affordable(cpu_s=0.25):
+        with pytest.raises(ExpressionInvalid) as invalid:
+            compile_expression(source)
     assert len(str(invalid.value)) < 500
 
 

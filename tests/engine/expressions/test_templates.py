@@ -1,9 +1,9 @@
 """Templates: JSON values with expressions in their strings."""
 
-import time
 from typing import Any
 
 import pytest
+from affordable import affordable
 
 from workflow_engine.engine.expressions import (
     Expression,
@@ -111,11 +111,10 @@ def test_split_template_gives_the_parts() -> None:
 
 
 @pytest.mark.parametrize("template", ["${" * 50_000, "${ a }" * 50_000, '${ "' + "a" * 1_000_000, "${ a }" * 1001])
-def test_template_bombs_are_refused_quickly(template: str) -> None:
-    start = time.process_time()
-    with pytest.raises(TemplateInvalid):
-        compile_template(template)
-    assert time.process_time() - start < 2
+def test_template_bombs_are_refused_at_little_cost(template: str) -> None:
+    for _ in affordable(cpu_s=2):
+        with pytest.raises(TemplateInvalid):
+            compile_template(template)
 
 
 def test_deep_template_is_refused() -> None:

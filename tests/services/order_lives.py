@@ -1,10 +1,7 @@
-"""The process that gets killed: starts executions of a workflow of `http` steps, or goes on with what a dead one left.
-
-Usage: crash_child.py DATABASE_URL TARGET_URL COUNT. Says `accepted <id>` for each durable start and `done` at the end.
-"""
+"""The process that gets killed: starts executions of three `http` calls, or goes on with what a dead one left."""
 
 import asyncio
-import sys
+from collections.abc import Callable
 from itertools import pairwise
 
 from workflow_engine import Engine
@@ -28,27 +25,25 @@ def definition(target: str) -> dict[str, object]:
     return {"id": "order", "nodes": nodes, "connections": connections}
 
 
-async def start_missing(engine: Engine, count: int) -> None:
+async def start_missing(engine: Engine, count: int, say: Callable[[str], None]) -> None:
     """Start what no earlier life has started; ids are chosen before, so that a start can be repeated."""
     known = {row.execution_id for row in await engine.store.executions("default", limit=500)}
     for number in range(count):
         name = f"order-{number}"
         if name not in known:
             execution = await engine.start("order", execution_id=name)
-            sys.stdout.write(f"accepted {execution.id}\n")
-            sys.stdout.flush()
+            say(execution.id)
 
 
-async def main() -> None:
-    """One life."""
-    url, target, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def live(url: str, target: str, count: int, say: Callable[[str], None]) -> None:
+    """One life; says the id of each start that is durable."""
+    asyncio.run(_live(url, target, count, say))
+
+
+async def _live(url: str, target: str, count: int, say: Callable[[str], None]) -> None:
     settings = Settings(database_url=url, http_allow=("127.0.0.0/8",))
     async with Engine(url, settings=settings) as engine:
         await engine.publish(definition(target))
-        await start_missing(engine, count)
+        await start_missing(engine, count, say)
         for number in range(count):
             await engine.execution(f"order-{number}").result()
-    sys.stdout.write("done\n")
-
-
-asyncio.run(main())

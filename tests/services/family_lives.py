@@ -1,13 +1,8 @@
-"""The process that gets killed: parents and their children, or a line before a limit.
-
-Usage: family_crash_child.py DATABASE_URL TARGET_URL KIND COUNT MOMENT. KIND is `family`, `limit` or `once`. MOMENT, one
-of those below or `never`, is when it kills itself with SIGKILL. Says `done` at the end.
-"""
+"""The process that gets killed: parents and their children, or a line before a limit."""
 
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -73,26 +68,24 @@ def die_at(moment: str) -> None:
     Store.submit = watch  # type: ignore[method-assign]
 
 
-async def main() -> None:
-    """One life."""
-    url, target, kind, count, moment = sys.argv[1:]
-    if moment in MOMENTS:
+def live(url: str, target: str, kind: str, count: int, moment: str | None, _say: Callable[[str], None]) -> None:
+    """One life, which ends with SIGKILL at a moment if one is given; `kind` is `family`, `limit` or `once`."""
+    if moment is not None:
         die_at(moment)
+    asyncio.run(_live(url, target, kind, count, is_cancelling=moment == "cancelled"))
+
+
+async def _live(url: str, target: str, kind: str, count: int, *, is_cancelling: bool) -> None:
     settings = Settings(database_url=url, http_allow=("127.0.0.0/8",))
     async with Engine(url, settings=settings) as engine:
         for definition in definitions(kind, target):
             await engine.publish(definition)
         known = {row.execution_id: row.status for row in await executions(engine, "order")}
-        for number in range(int(count)):
+        for number in range(count):
             if f"order-{number:03}" not in known:
                 await engine.start("order", number, execution_id=f"order-{number:03}")
-        if moment == "cancelled" and known["order-000"] == "running":
+        if is_cancelling and known["order-000"] == "running":
             await engine.execution("order-000").cancel()
         for workflow_id in ("order", "shipment", "payment"):
             for row in await executions(engine, workflow_id):
                 await engine.execution(row.execution_id).wait()
-    sys.stdout.write("done\n")
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
