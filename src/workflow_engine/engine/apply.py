@@ -209,7 +209,7 @@ def _take_error(scope: Scope, connection: int) -> None:
 
 def carried_error(scope: Scope, took: list[int]) -> ErrorValue | None:
     """The error that a step handles which takes these tokens: that of the last of them that carries one."""
-    for connection in reversed(took) if scope.errors else ():
+    for connection in reversed(took):
         before = took.count(connection)
         for count, error in scope.errors.get(connection, ()):
             before -= count
@@ -237,13 +237,14 @@ def _step_queued(state: ExecutionState, fact: StepQueued) -> None:
     step.lock = fact.lock
     step.limit_key = fact.limit_key
     step.limit_max = fact.limit_max
-    _want_lock(state, step)
+    if step.lock is not None:
+        _want_lock(state, step.lock, step.step_id)
 
 
 def _arrive(state: ExecutionState, fact: StepQueued | StepStarted, status: str) -> Step:
     """A node is activated: its tokens are taken, and the step is there."""
     scope = state.scopes[fact.scope]
-    caught = carried_error(scope, fact.took)
+    caught = carried_error(scope, fact.took) if scope.errors else None
     for connection in fact.took:
         _take(scope, connection)
     if fact.is_start:
@@ -279,9 +280,8 @@ def _show_active(state: ExecutionState, step: Step) -> None:
         view["error"] = None
 
 
-def _want_lock(state: ExecutionState, step: Step) -> None:
-    if step.lock is not None:
-        state.locks.setdefault(step.lock, []).append(step.step_id)
+def _want_lock(state: ExecutionState, lock: str, step_id: str) -> None:
+    state.locks.setdefault(lock, []).append(step_id)
 
 
 def _step_started(state: ExecutionState, fact: StepStarted) -> None:
@@ -296,8 +296,9 @@ def _step_started(state: ExecutionState, fact: StepStarted) -> None:
         step = _begin_undo(state, fact, fact.status)
     else:
         step = _arrive(state, fact, fact.status)
-        step.lock = fact.lock
-        _want_lock(state, step)
+        if fact.lock is not None:
+            step.lock = fact.lock
+            _want_lock(state, fact.lock, step.step_id)
     step.input = fact.input
     step.waits = fact.waits
     step.timeout_at = fact.timeout_at
@@ -364,7 +365,8 @@ def _step_reopened(state: ExecutionState, fact: StepReopened) -> None:
 def _step_requeued(state: ExecutionState, fact: StepRequeued) -> None:
     step = _take_back(state, fact.step)
     step.status = "pending"
-    _want_lock(state, step)
+    if step.lock is not None:
+        _want_lock(state, step.lock, step.step_id)
     _show_active(state, step)
 
 

@@ -110,7 +110,8 @@ def decide(working: Working, commands: Sequence[AnyCommand], *, now: int) -> Dec
     state = working.state
     at_before, state.at = state.at, now
     t = Transition(working, now)
-    working.time_passes()
+    if working.condition_waits:
+        working.time_passes()
     rejections = [_handle(t, command) for command in commands]
     if t.end is None and state.status in (RUNNING, PAUSED) and not state.is_operator_paused:
         settle(t)

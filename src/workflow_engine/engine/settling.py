@@ -120,7 +120,8 @@ def _fire_node(t: Transition, place: Place, node: NodeSpec) -> None:
         if t.is_spent:
             place.note(node.index)
             return
-        _settle_debt(t, place, node)
+        if place.scope.owed:
+            _settle_debt(t, place, node)
         fired = firing(place, node)
         if fired is None:
             return

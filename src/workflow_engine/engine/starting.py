@@ -59,7 +59,7 @@ def start_step(t: Transition, place: Place, node: NodeSpec, fired: Firing, *, is
         return
     if fired.owed:
         t.emit(JoinRoundChanged(node.id, fired.owed, [], place.key))
-    error = carried_error(place.scope, fired.took)
+    error = carried_error(place.scope, fired.took) if place.scope.errors else None
     extra = {"error": error} if error is not None else None
     arrival: Fields = {"scope": place.key, "took": fired.took, "is_start": is_start}
     step_id = next_step_id(place, node)

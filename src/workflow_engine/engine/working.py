@@ -698,7 +698,7 @@ class Working:
 
     def next_due_at(self) -> int | None:
         """When the next timer is due; None when no clock is awaited."""
-        if self.state.is_terminal:
+        if not self.timers or self.state.is_terminal:
             return None
         while self.timers:
             if self.is_armed(*self.timers[0]):

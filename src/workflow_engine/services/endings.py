@@ -38,7 +38,7 @@ class Endings:
 
     def publish(self, committed: Committed) -> None:
         """Tell those who wait, if the transition was the last one."""
-        if committed.state.is_terminal:
+        if committed.state.finished_at is not None:
             self.look_at(committed.row, committed.state)
 
     def look_at(self, row: ExecutionRow, state: ExecutionState) -> None:

@@ -388,7 +388,7 @@ class WorkflowExecutor:
             command: AnyCommand = CompleteStep(call.step_id, call.attempt, generation, outcome.output)
         else:
             command = FailStep(call.step_id, call.attempt, generation, outcome.error)
-        self.post((call.tenant_id, call.execution_id), command)
+        self._put((call.tenant_id, call.execution_id), Letter(command))
 
     # --- transitions
 
