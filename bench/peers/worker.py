@@ -106,8 +106,8 @@ WORKS: dict[str, Callable[[Peer, Sizes, int], Measures]] = {
 
 
 def spare_loaded_modules() -> None:
-    """What a service does for its process once it has started, here for every engine alike: the garbage collector passes
-    over what is loaded by now, and looks less often at what comes.
+    """What `serve` does for its process once it has started, here for every engine alike: the garbage collector
+    passes over what is loaded by now, and looks less often at what comes.
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
