@@ -54,8 +54,8 @@ class ForkBody(Body):
 async def fork_execution(execution_id: ExecutionId, request: Request, caller: CallerOf) -> Response:
     """A new execution with a log of its own, which goes on from an event of this one; this one stays as it is. Steps
     that were under way there begin anew, waits begin again, people are asked again. Labels and metadata come along. 422
-    where there is no such event or version; 409 where nothing was left to do there, or a token has no place in the
-    version.
+    where there is no such event or version; 409 where it had not begun there, was cancelled or had undone what it did,
+    or a token has no place in the version.
     """
     body, data = await read(request, caller, ForkBody)
     variables = caller.services.executions.checked_variables(body.variables)

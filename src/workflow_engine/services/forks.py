@@ -48,7 +48,7 @@ class Forks:
         Raises:
             NotFound: no such execution. InputInvalid: no such event or version.
             Conflict: the workflow is archived, or a token or step has no place in that version.
-            CommandRejected: the origin had ended there. StoreUnavailable.
+            CommandRejected: the origin had not begun there, was cancelled, or had undone what it did. StoreUnavailable.
         """
         row, state = await self._state_at(tenant_id, execution_id, sequence)
         origin_sequence = state.sequence
