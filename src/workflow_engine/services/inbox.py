@@ -5,6 +5,7 @@ receiver's transition takes the row away. What a process that ended left in the 
 news may come twice: whoever gets them tells stale ones by their attempt and generation, or by having ended.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ from workflow_engine.store import ExecutionRow, NewsRow, Store, Summary
 
 PAGE: Final = 500
 """News delivered at a time when the engine starts."""
+
+RETRY_S: Final = 1.0
+"""Until news that lead to nothing are taken away again, where the store did not do it."""
 
 _KINDS: Final[dict[str, type[AnyCommand]]] = {
     "cancel": Cancel,
@@ -77,6 +81,8 @@ class Inbox:
         self._store = store
         self._deliver = deliver
         self._background = Background()
+        self._unwanted: list[tuple[str, str, str]] = []
+        self._is_forgetting = False
 
     async def deliver_all(self) -> None:
         """Deliver everything that the inbox holds."""
@@ -103,14 +109,21 @@ class Inbox:
 
     def forget(self, tenant_id: str, execution_id: str, news_ids: list[str]) -> None:
         """Take news away that no transition will fold: they were refused, or there is nobody to hear them."""
-        if news_ids:
-            self._background.spawn(self._forget([(tenant_id, execution_id, one) for one in news_ids]))
+        self._unwanted += [(tenant_id, execution_id, one) for one in news_ids]
+        if self._unwanted and not self._is_forgetting:
+            self._is_forgetting = self._background.spawn(self._forget()) is not None
 
-    async def _forget(self, keys: list[tuple[str, str, str]]) -> None:
+    async def _forget(self) -> None:
         try:
-            await self._store.remove_news(keys)
-        except DependencyUnavailable:
-            pass  # delivered again by the next process, and refused again
+            while self._unwanted:
+                keys, self._unwanted = self._unwanted, []
+                try:
+                    await self._store.remove_news(keys)
+                except DependencyUnavailable:
+                    self._unwanted += keys
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            self._is_forgetting = False
 
     async def close(self) -> None:
         """Deliver nothing more."""

@@ -4,6 +4,7 @@ Many rows go in as one array for each column, so that one prepared text serves e
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain, repeat
@@ -43,7 +44,7 @@ _NUMBER = struct.Struct(">iq").pack
 _NULL = _LENGTH(-1)
 
 
-class Array:
+class Array(ABC):
     """The values of a column, in PostgreSQL's binary form."""
 
     __slots__ = ("data",)
@@ -54,8 +55,9 @@ class Array:
         self.data = header + b"".join(self.parts(values))
 
     @staticmethod
+    @abstractmethod
     def parts(values: list[Any]) -> Iterator[bytes]:
-        raise NotImplementedError
+        """Each value, after its length."""
 
 
 class Texts(Array):
