@@ -232,6 +232,27 @@ async def count_kept(folder: Path) -> list[Figure]:
         ]
 
 
+async def count_left_to_collector(folder: Path) -> list[Figure]:
+    """Objects in reference cycles, which only the garbage collector frees: it would pass over everything for them."""
+    orders_made = 20
+    async with opened(folder, "cycles", orders.functions) as (engine, _):
+        await engine.publish(orders.DEFINITION)
+
+        async def process() -> None:
+            for number in range(orders_made):
+                await orders.process(engine, number)
+
+        await process()
+        gc.collect()
+        gc.disable()
+        try:
+            await process()
+            left = gc.collect()
+        finally:
+            gc.enable()
+    return [Figure("order: objects left to the garbage collector", left / orders_made, EXACT, slack=1)]
+
+
 async def kept_by(work: Callable[[], Awaitable[None]]) -> float:
     """Allocated blocks that one of 200 more leaves."""
     blocks = []
@@ -243,7 +264,15 @@ async def kept_by(work: Callable[[], Awaitable[None]]) -> float:
     return (blocks[1] - blocks[0]) / 200
 
 
-WORKS = (count_steps, count_orders, count_many, count_kept, compare_late_with_early, compare_with_calibration)
+WORKS = (
+    count_steps,
+    count_orders,
+    count_many,
+    count_kept,
+    count_left_to_collector,
+    compare_late_with_early,
+    compare_with_calibration,
+)
 
 
 async def measure(folder: Path) -> list[Figure]:

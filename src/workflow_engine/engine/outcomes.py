@@ -53,8 +53,8 @@ def complete_step(
 
     `is_by_hand`: an operator ends it well, so what it still does is withdrawn.
     """
-    node = t.working.spec(step)
     place = t.working.place(step)
+    node = place.graph.by_id[step.node]
     extra = names_of(t, step)
     t.evaluator.variables.keep()
     is_activation = step.parent is None and step.undo is None
@@ -182,7 +182,7 @@ def _finish(
     ends_path = is_activation and not puts
     end_status = end.get("status", COMPLETED) if end is not None else None
     is_undoable = node.compensate is not None and not step.is_parent and not is_skipped and step.undo is None
-    names = {**(place.names or {}), **(names_of(t, step) or {})} if is_undoable and node.undo_names else {}
+    undo_names = _undo_names(t, place, node, step) if is_undoable and node.undo_names else {}
     withdrawn = _tokens_before(place, node) if node.cancel and is_activation else None
     if choice is not None and choice.looked_at:
         emit_decision(t, step, choice)
@@ -202,7 +202,7 @@ def _finish(
             is_skipped=is_skipped,
             is_detached=is_detached,
             is_undoable=is_undoable,
-            undo_names={name: value for name, value in names.items() if name in node.undo_names},
+            undo_names=undo_names,
         )
     )
     if withdrawn is not None:
@@ -213,6 +213,12 @@ def _finish(
         child_over(t, step.parent)
     elif ends_path and place.outer is not None and _finishes_first(t, place):
         finish_scope(t, place)
+
+
+def _undo_names(t: Transition, place: Place, node: NodeSpec, step: Step) -> dict[str, Any]:
+    """The item, index, iteration and error that the node's compensation reads."""
+    names = {**(place.names or {}), **(names_of(t, step) or {})}
+    return {name: value for name, value in names.items() if name in node.undo_names}
 
 
 def _is_kept(place: Place, node: NodeSpec, step: Step, *, ends_path: bool) -> bool:

@@ -12,9 +12,13 @@ def progress_percent(working: Working) -> int:
     ahead = place.reachable()
     done = (place.done & ~ahead).bit_count()
     total = done + ahead.bit_count()
-    share = sum([_share(working, step_id) for step_id in working.open_foreach]) if working.open_foreach else 0
-    percent = int(100 * (done + share) / total) if total else 0
-    return max(working.state.progress, min(percent, ALMOST))
+    if working.open_foreach:
+        share = sum([_share(working, step_id) for step_id in working.open_foreach])
+        percent = int(100 * (done + share) / total) if total else 0
+    else:
+        percent = 100 * done // total if total else 0
+    before = working.state.progress
+    return before if percent <= before else percent if percent < ALMOST else ALMOST
 
 
 def _share(working: Working, step_id: str) -> float:

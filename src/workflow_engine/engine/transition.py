@@ -80,12 +80,7 @@ class Transition:
     @property
     def is_spent(self) -> bool:
         """Whether the transition has done enough and should commit before it goes on."""
-        limits, evaluator = self.working.limits, self.evaluator
-        return (
-            self.steps_started >= limits.transition_steps_max
-            or evaluator.units >= limits.transition_units_max
-            or evaluator.bytes >= limits.transition_bytes_max
-        )
+        return self.steps_started >= self.working.limits.transition_steps_max or self.evaluator.is_spent
 
 
 def error_value(step: Step, error: StepError) -> ErrorValue:

@@ -130,10 +130,10 @@ class Variables:
 
     def seen_from(self, place: Place) -> dict[str, Any]:
         """The variables that a scope sees; not to be changed."""
-        if not place.variable_places:
+        if not place.has_variables:
             return self._root
         seen = dict(self._root)
-        for around in reversed(place.variable_places):
+        for around in reversed(list(place.declaring())):
             seen.update(around.scope.variables)
             seen.update(self.changed.get(around.key, ()))
         return seen
@@ -153,7 +153,7 @@ class Variables:
         self.touched.update(values)
 
     def _owner(self, name: str, place: Place) -> str:
-        for around in place.variable_places:
+        for around in place.declaring():
             if name in around.graph.declared:
                 return around.key
         return ROOT
@@ -191,31 +191,33 @@ _NO_METER = Meter(0)
 class Names(dict[str, Any]):
     """Every name in scope and its value; what is rarely read is made when it is."""
 
-    __slots__ = ("_late",)
+    __slots__ = ("_evaluator",)
 
-    def __init__(self, late: Mapping[str, Callable[[], Any]], values: dict[str, Any]) -> None:
+    def __init__(self, evaluator: "Evaluator", values: dict[str, Any]) -> None:
         super().__init__(values)
-        self._late = late
+        self._evaluator = evaluator
 
     def __missing__(self, name: str) -> Any:
-        value = self[name] = self._late[name]()
+        value = self[name] = _LATE[name](self._evaluator)
         return value
 
 
 class Evaluator:
-    """Evaluates a definition's expressions within one transition and counts what they cost."""
+    """Evaluates a definition's expressions within one transition and counts what they cost: units of evaluation, bytes
+    of values. `is_spent`: that was enough for one transition.
+    """
 
-    __slots__ = ("_late", "_state", "bytes", "limits", "now", "units", "variables", "views")
+    __slots__ = ("_bytes", "_state", "_units", "is_spent", "limits", "now", "variables", "views")
 
     def __init__(self, state: ExecutionState, limits: Limits, now: int) -> None:
         self._state = state
         self.limits = limits
         self.now = now
-        self.units = 0
-        self.bytes = 0
+        self.is_spent = False
+        self._units = 0
+        self._bytes = 0
         self.variables = Variables(state)
         self.views: dict[str, StepViews] = {}
-        self._late: dict[str, Callable[[], Any]] = {"now": self._now, "execution": self._execution}
 
     def steps(self, place: Place) -> StepViews:
         """`steps` as seen from a scope."""
@@ -229,7 +231,7 @@ class Evaluator:
         """Every name in scope and its value; `extra` holds those of the moment (`error`, `output`, `item`, ...)."""
         # A proxy, so that `${ vars }` gives a copy: a value must not change with the assignments that follow it.
         seen = MappingProxyType(self.variables.seen_from(place))
-        names = Names(self._late, {"input": self._state.input, "vars": seen, "steps": self.steps(place)})
+        names = Names(self, {"input": self._state.input, "vars": seen, "steps": self.steps(place)})
         if place.names is not None:
             names.update(place.names)
         if extra:
@@ -266,8 +268,10 @@ class Evaluator:
             except ExpressionFailed as failure:
                 raise StepFault(failure.type, failure.message) from failure
             finally:
-                self.units += meter.spent
-        self.bytes += json_size(value, self.limits.payload_bytes_max)
+                self._charge(meter)
+        self._bytes += json_size(value, self.limits.payload_bytes_max)
+        if self._bytes >= self.limits.transition_bytes_max:
+            self.is_spent = True
         return value
 
     def holds(self, condition: Expression, place: Place, extra: Mapping[str, Any] | None = None) -> bool:
@@ -278,8 +282,16 @@ class Evaluator:
         except ExpressionFailed as failure:
             raise StepFault(failure.type, failure.message) from failure
         finally:
-            self.units += meter.spent
+            self._charge(meter)
 
+    def _charge(self, meter: Meter) -> None:
+        self._units += meter.spent
+        if self._units >= self.limits.transition_units_max:
+            self.is_spent = True
+
+
+# By name, not as bound methods of each evaluator: with those it would be a cycle, which only the collector frees.
+_LATE: Mapping[str, Callable[[Evaluator], Any]] = {"now": Evaluator._now, "execution": Evaluator._execution}
 
 _SCALARS = frozenset({int, float, bool, type(None)})
 
@@ -292,21 +304,21 @@ def json_size(value: Any, bytes_max: int) -> int:
     Raises:
         StepFault: of type `payload_too_large`, when it would be more than `bytes_max`.
     """
-    size = 0
+    size = 4
     stack = [value]
     while stack:
         item = stack.pop()
         kind = type(item)
+        if kind in _SCALARS:
+            continue  # its container has counted it
         if kind is str:
             size += len(item) if item.isascii() else len(item.encode())
         elif kind is list:
-            size += 2 + len(item)
+            size += 2 + 4 * len(item)
             stack += item
-        elif kind is dict or (kind not in _SCALARS and isinstance(item, Mapping)):
-            size += 2 + 4 * len(item) + len("".join(item))
+        elif kind is dict or isinstance(item, Mapping):
+            size += 2 + 8 * len(item) + len("".join(item))
             stack += item.values()
-        else:
-            size += 4
         if size > bytes_max:
             raise StepFault("payload_too_large", f"the value is larger than {bytes_max} bytes of JSON")
     return size

@@ -93,10 +93,10 @@ class Agenda:
 class Place:
     """One scope: its state, its graph, and where anything stands in it.
 
-    `outer` is the scope around it, `names` are the items, indexes and iterations that it is inside of. `steps` are the
-    active steps of its nodes, items and iterations aside. `load` counts tokens before and active steps on a node;
-    `busy` has the bit of each node with a load; `waiting` are the nodes with tokens before them; `done` has the bit of
-    each node that was finished once.
+    `outer` is the scope around it, `names` are the items, indexes and iterations that it is inside of; `has_variables`:
+    it or a scope around it declares some (see `declaring`). `steps` are the active steps of its nodes, items and
+    iterations aside. `load` counts tokens before and active steps on a node; `busy` has the bit of each node with a
+    load; `waiting` are the nodes with tokens before them; `done` has the bit of each node that was finished once.
     """
 
     __slots__ = (
@@ -108,13 +108,13 @@ class Place:
         "done",
         "end",
         "graph",
+        "has_variables",
         "key",
         "load",
         "names",
         "outer",
         "scope",
         "steps",
-        "variable_places",
         "waiting",
     )
 
@@ -133,9 +133,7 @@ class Place:
         self.scope = scope
         self.outer = outer
         self.names = names
-        self.variable_places: tuple[Place, ...] = outer.variable_places if outer is not None else ()
-        if outer is not None and graph.declared:
-            self.variable_places = (self, *self.variable_places)
+        self.has_variables: bool = outer is not None and (bool(graph.declared) or outer.has_variables)
         self.steps: dict[str, None] = {}
         self.load: dict[int, int] = {}
         self.busy = 0
@@ -157,6 +155,14 @@ class Place:
         for node in scope.owed:
             self.note(graph.by_id[node].index)
         self.note(self.end)
+
+    def declaring(self) -> "Iterator[Place]":
+        """The scopes that declare variables, from this one outwards; the execution's own are not among them."""
+        place: Place | None = self
+        while place is not None and place.has_variables:
+            if place.graph.declared:
+                yield place
+            place = place.outer
 
     def note(self, index: int) -> None:
         """Have a node looked at, or whether the scope has ended."""
@@ -324,7 +330,8 @@ class Working:
 
     def spec(self, step: Step) -> NodeSpec:
         """The compiled node of a step."""
-        return self.place(step).graph.by_id[step.node]
+        place = self.places.get(step.scope)  # not through `place`: this is asked for several times in each step
+        return (place if place is not None else self.place(step)).graph.by_id[step.node]
 
     def own_names(self, step: Step) -> dict[str, Any]:
         """The item, index and iteration that a step has of its own, and those of the steps that it is an item of."""
