@@ -153,7 +153,7 @@ async def test_the_next_attempt_is_called_though_the_call_of_the_one_before_is_s
         on_outcome=lambda _call, _generation, outcome: outcomes.put_nowait(outcome),
     )
     for attempt in (1, 1, 2):
-        call = StepCall("acme", "flow", 1, "e1", "work", "work.1", "function", attempt, "key", None, None)
+        call = StepCall("acme", "flow", 1, "e1", "work", "work.1", "function", attempt, lambda: "key", None, None)
         processor.submit(call, generation=0, priority=5)
         await asyncio.sleep(0)
     assert await outcomes.get() == Completed(2)

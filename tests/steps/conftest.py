@@ -46,7 +46,7 @@ def step_call() -> Callable[..., StepCall]:
             step_id="n.1",
             type=type,
             attempt=attempt,
-            idempotency_key="key-1",
+            make_idempotency_key=lambda: "key-1",
             input=given,
             timeout_s=timeout_s,
         )

@@ -398,7 +398,7 @@ registry = FunctionRegistry()
 registry.function("hang")(threading.Event().wait)
 async def main():
     handler = FunctionHandler(registry)
-    call = StepCall("t", "w", 1, "e", "n", "n.1", "function", 1, "k", {"name": "hang"}, 0.05)
+    call = StepCall("t", "w", 1, "e", "n", "n.1", "function", 1, lambda: "k", {"name": "hang"}, 0.05)
     print((await handler(call)).error.type)
     await handler.close()
 asyncio.run(main())

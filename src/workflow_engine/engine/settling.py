@@ -112,7 +112,8 @@ def _end_root(t: Transition, place: Place) -> None:
 
 def _fire_node(t: Transition, place: Place, node: NodeSpec) -> None:
     """Fire a node as often as the tokens before it and its join allow; what it gives itself is for the next sweep."""
-    while node.id in place.scope.starts and _goes_on(t, place):
+    scope = place.scope
+    while scope.starts and node.id in scope.starts and _goes_on(t, place):
         start_step(t, place, node, Firing([]), is_start=True)
     for _ in range(place.waiting.get(node.index, 0)):
         if node.index not in place.waiting or not _goes_on(t, place):
@@ -120,13 +121,13 @@ def _fire_node(t: Transition, place: Place, node: NodeSpec) -> None:
         if t.is_spent:
             place.note(node.index)
             return
-        if place.scope.owed:
+        if scope.owed:
             _settle_debt(t, place, node)
         fired = firing(place, node)
         if fired is None:
             return
         start_step(t, place, node, fired)
-    if node.id in place.scope.owed and _goes_on(t, place):
+    if scope.owed and node.id in scope.owed and _goes_on(t, place):
         _settle_debt(t, place, node)
 
 

@@ -12,6 +12,7 @@ from workflow_engine.engine.expressions import (
     Template,
     Timestamp,
     evaluate_condition,
+    too_large,
 )
 from workflow_engine.engine.working import Place
 from workflow_engine.models.execution import ExecutionState
@@ -259,18 +260,23 @@ class Evaluator:
         Raises:
             StepFault: of type `expression_error`, `expression_limit` or `payload_too_large`.
         """
+        limits = self.limits
         if template.is_constant:
             value = template.evaluate({}, _NO_METER)
+            size = template.constant_bytes
         else:
-            meter = Meter(self.limits.expression_units_max)
+            meter = Meter(limits.expression_units_max, limits.payload_bytes_max)
             try:
                 value = template.evaluate(self.names(place, extra), meter)
             except ExpressionFailed as failure:
                 raise StepFault(failure.type, failure.message) from failure
             finally:
                 self._charge(meter)
-        self._bytes += json_size(value, self.limits.payload_bytes_max)
-        if self._bytes >= self.limits.transition_bytes_max:
+            size = template.constant_bytes + meter.bytes
+        if size > limits.payload_bytes_max:
+            raise StepFault("payload_too_large", str(too_large(limits.payload_bytes_max)))
+        self._bytes += size
+        if self._bytes >= limits.transition_bytes_max:
             self.is_spent = True
         return value
 
@@ -292,33 +298,3 @@ class Evaluator:
 
 # By name, not as bound methods of each evaluator: with those it would be a cycle, which only the collector frees.
 _LATE: Mapping[str, Callable[[Evaluator], Any]] = {"now": Evaluator._now, "execution": Evaluator._execution}
-
-_SCALARS = frozenset({int, float, bool, type(None)})
-
-
-def json_size(value: Any, bytes_max: int) -> int:
-    """About the bytes of a value's JSON, without making that JSON.
-
-    An expression can put one large value into a list a million times; the walk ends as soon as the bound is passed.
-
-    Raises:
-        StepFault: of type `payload_too_large`, when it would be more than `bytes_max`.
-    """
-    size = 4
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        kind = type(item)
-        if kind in _SCALARS:
-            continue  # its container has counted it
-        if kind is str:
-            size += len(item) if item.isascii() else len(item.encode())
-        elif kind is list:
-            size += 2 + 4 * len(item)
-            stack += item
-        elif kind is dict or isinstance(item, Mapping):
-            size += 2 + 8 * len(item) + len("".join(item))
-            stack += item.values()
-        if size > bytes_max:
-            raise StepFault("payload_too_large", f"the value is larger than {bytes_max} bytes of JSON")
-    return size

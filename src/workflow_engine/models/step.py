@@ -1,5 +1,6 @@
 """What crosses the line between the engine and the code that does a step's work: a call, and its outcome as a value."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -33,8 +34,8 @@ class StepCall(msgspec.Struct, frozen=True, gc=False):
     """The node's type (`http`, `function`); it chooses the handler."""
     attempt: int
     """Counts from 1."""
-    idempotency_key: str
-    """The same for every attempt and delivery of one activation."""
+    make_idempotency_key: Callable[[], str]
+    """Not every target asks for one, and it is a hash."""
     input: Any
     """The node's evaluated `with`, as the execution's state has it: a handler gives copies to code that may change it.
     """
@@ -42,6 +43,11 @@ class StepCall(msgspec.Struct, frozen=True, gc=False):
     """The node's `timeout`; None leaves it to the handler's default."""
     heartbeat_s: float | None = None
     """The node's `heartbeat`: the attempt is lost after so long a silence; None: it may be silent."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt and delivery of one activation."""
+        return self.make_idempotency_key()
 
 
 class Completed(msgspec.Struct, frozen=True, gc=False):

@@ -12,7 +12,7 @@ from workflow_engine.engine.decide import Decision
 from workflow_engine.engine.working import Working
 from workflow_engine.models.command import Cancel
 from workflow_engine.models.duration import DurationInvalid, TimestampInvalid, parse_duration, parse_timestamp
-from workflow_engine.models.effect import AskSlot, CloseTask, Dispatch, FreeSlot, OpenTask, Withdraw
+from workflow_engine.models.effect import AskSlot, CloseTask, Dispatch, Effect, FreeSlot, OpenTask, Withdraw
 from workflow_engine.models.event import (
     AnyFact,
     StepCancelled,
@@ -102,10 +102,10 @@ class Names:
         digest[8] = digest[8] & 0x3F | 0x80
         return str(UUID(bytes=bytes(digest)))
 
-    def idempotency_key(self, tenant_id: str, execution_id: str, step: Step) -> str:
+    def idempotency_key(self, tenant_id: str, execution_id: str, step_id: str, generation: int) -> str:
         """What a target sees as `Idempotency-Key`: the same for every attempt and delivery of one activation."""
         digest = self._calls.copy()  # with the key in it already: one is made for every call
-        digest.update(f"{tenant_id}\0{execution_id}\0{step.step_id}\0{step.generation}".encode())
+        digest.update(f"{tenant_id}\0{execution_id}\0{step_id}\0{generation}".encode())
         return urlsafe_b64encode(digest.digest()).decode()
 
 
@@ -169,10 +169,12 @@ class StateManager:
             held.row = msgspec.structs.replace(held.row, version=state.version)
         self._add_summary(held, write)
         self._add_timer(held, write)
-        if decision.effects or held.children:
-            self._add_tasks(state, decision, write)
-            self._add_slots(state, decision, write)
+        if held.working.graph.has_children:
             self._follow_children(held, decision, write)
+        rare = [effect for effect in decision.effects if type(effect) is not Dispatch]
+        if rare:
+            self._add_tasks(state, rare, write)
+            self._add_slots(state, rare, write)
         if held.log_bytes > max(SNAPSHOT_LOG_BYTES_MIN, held.snapshot_bytes):
             write.snapshot = encode_state(state)
             held.log_bytes, held.snapshot_bytes = 0, len(write.snapshot)
@@ -192,10 +194,10 @@ class StateManager:
         if command is not None and held.row.parent_execution_id is not None:
             _add_news(write, [(held.row.parent_execution_id, encode_news(command))])
 
-    def _add_slots(self, state: ExecutionState, decision: Decision, write: TransitionWrite) -> None:
+    def _add_slots(self, state: ExecutionState, effects: list[Effect], write: TransitionWrite) -> None:
         asked: dict[str, SlotRow] = {}
         freed: list[tuple[str, str]] = []
-        for effect in decision.effects:
+        for effect in effects:
             if isinstance(effect, FreeSlot):
                 asked.pop(effect.step, None)
                 freed.append((effect.step, effect.key))
@@ -208,8 +210,6 @@ class StateManager:
 
     def _follow_children(self, held: Held, decision: Decision, write: TransitionWrite) -> None:
         """Tell the children of steps that were withdrawn, and follow who has which child."""
-        if not held.working.graph.has_children:
-            return
         children = held.children
         if children:
             withdrawn = [effect.step for effect in decision.effects if isinstance(effect, Withdraw)]
@@ -253,9 +253,9 @@ class StateManager:
             else:
                 write.tasks_put = [TaskRow(TIMER_TASK, TIMER_TASK, timer_at)]
 
-    def _add_tasks(self, state: ExecutionState, decision: Decision, write: TransitionWrite) -> None:
+    def _add_tasks(self, state: ExecutionState, effects: list[Effect], write: TransitionWrite) -> None:
         tasks: list[TaskRow] = []
-        for effect in decision.effects:
+        for effect in effects:
             if isinstance(effect, OpenTask) and effect.step in state.steps:
                 tasks.append(self._open_task(state, state.steps[effect.step]))
             elif isinstance(effect, CloseTask):

@@ -156,6 +156,9 @@ class Resident:
         self.is_busy = False
 
 
+NOT_TWICE = "the process that made the call is gone, and it must not be made twice (delivery: at_most_once)"
+
+
 class WorkflowExecutor:
     """Owns the executions of one process."""
 
@@ -422,16 +425,17 @@ class WorkflowExecutor:
         decided_s = perf_counter()
         self.measures.decide_seconds.observe(decided_s - begun_s)
         if not decision.facts:
-            self._perform(resident, held, decision)
+            has_called = self._perform(resident, held, decision)
             if any(isinstance(one, AskSlot) and is_waiting_for_slot(state, one) for one in decision.effects):
                 self.slots.remind(resident.key)
             self.inbox.forget(*resident.key, _news_ids(batch))
             _answer(batch, decision, held)
-            self._go_on(resident, held, decision)
+            self._go_on(resident, held, decision, has_called=has_called)
             return
         write = self._states.write_of(held, decision, sequence_before)
-        write.receipts = _receipts(held, batch, decision)
-        write.news_removed = _news_ids(batch)
+        if [letter for letter in batch if letter.receipt is not None or letter.news_id is not None]:
+            write.receipts = _receipts(held, batch, decision)
+            write.news_removed = _news_ids(batch)
         committed = Committed(held.row, state, decision.facts, sequence_before + 1, now, progress_before)
         report = partial(self._on_written, resident, batch, decision, committed, write, decided_s)
         submit(write, report)
@@ -455,12 +459,12 @@ class WorkflowExecutor:
             return
         resident.is_durable = True
         self._count(held, write, decided_s)
-        self._perform(resident, held, decision)
+        has_called = self._perform(resident, held, decision)
         if write.news_put:
             self.inbox.deliver(resident.key[0], write.news_put)
         self._on_committed(committed)
         _answer(batch, decision, held)
-        self._go_on(resident, held, decision)
+        self._go_on(resident, held, decision, has_called=has_called)
 
     def _count(self, held: Held, write: TransitionWrite, decided_s: float) -> None:
         self.measures.commit_wait_seconds.observe(perf_counter() - decided_s)
@@ -469,22 +473,25 @@ class WorkflowExecutor:
         if write.summary is not None and write.summary.status in TERMINAL:
             self.measures.finished[write.summary.status] += 1
 
-    def _perform(self, resident: Resident, held: Held, decision: Decision) -> None:
+    def _perform(self, resident: Resident, held: Held, decision: Decision) -> bool:
+        """Do what follows; gives whether a call was made whose outcome will come back."""
         state = held.working.state
+        has_called = False
         for effect in decision.effects:  # tasks of people and slots are rows, written with the transition
             if isinstance(effect, Dispatch):
                 step = state.steps.get(effect.step)
-                if step is not None:
-                    self._dispatch(held, step, is_repeat=effect.is_repeat)
+                if step is not None and self._dispatch(held, step, is_repeat=effect.is_repeat):
+                    has_called = True
             elif isinstance(effect, Withdraw):
                 self._withdraw(resident.key, effect.step)
         self.timers.arm(resident.key, held.timer_at)
+        return has_called
 
     def _withdraw(self, key: Key, step_id: str) -> None:
         self.processor.withdraw(*key, step_id)
         self.children.withdraw(*key, step_id)
 
-    def _dispatch(self, held: Held, step: Step, *, is_repeat: bool) -> None:
+    def _dispatch(self, held: Held, step: Step, *, is_repeat: bool) -> bool:
         state = held.working.state
         node = held.working.spec(step)
         call = StepCall(
@@ -496,7 +503,13 @@ class WorkflowExecutor:
             step_id=step.step_id,
             type=node.type,
             attempt=step.attempt,
-            idempotency_key=self._states.names.idempotency_key(state.tenant_id, state.execution_id, step),
+            make_idempotency_key=partial(
+                self._states.names.idempotency_key,
+                state.tenant_id,
+                state.execution_id,
+                step.step_id,
+                step.generation,
+            ),
             input=step.input,
             timeout_s=step.timeout_s,
             heartbeat_s=node.heartbeat_s,
@@ -505,21 +518,21 @@ class WorkflowExecutor:
         if node.type == "workflow":
             if not (is_repeat and step.child_pause is not None):  # a child that was heard of needs no start
                 self.children.begin(ChildCall(call, step.generation, held.row, priority, is_repeat))
-        elif is_repeat and node.is_at_most_once and not self.processor.has(call):
-            if self.stopping.is_set():
-                return  # the next process says so
-            message = "the process that made the call is gone, and it must not be made twice (delivery: at_most_once)"
-            self._report(call, step.generation, Failed(StepError("worker_lost", message)))
-        else:
-            self.processor.submit(call, generation=step.generation, priority=priority)
+            return False
+        if is_repeat and node.is_at_most_once and not self.processor.has(call):
+            if not self.stopping.is_set():  # else the next process says so
+                self._report(call, step.generation, Failed(StepError("worker_lost", NOT_TWICE)))
+            return False
+        self.processor.submit(call, generation=step.generation, priority=priority)
+        return True
 
-    def _go_on(self, resident: Resident, held: Held, decision: Decision) -> None:
+    def _go_on(self, resident: Resident, held: Held, decision: Decision, *, has_called: bool) -> None:
         """After a transition: the next one, or rest; whoever rests for long leaves the memory."""
         if decision.is_unfinished or resident.mailbox:
             asyncio.get_running_loop().call_soon(self._turn, resident)
             return
         resident.is_busy = False
-        if self._is_idle(held):
+        if not has_called and self._is_idle(held):
             del self._residents[resident.key]
 
     def _is_idle(self, held: Held) -> bool:

@@ -67,6 +67,9 @@ class Entry:
 class Group(list[Entry]):
     """First transitions of different executions, written in a transaction of their own: all of them, or none."""
 
+    key = None
+    """It stands in no line."""
+
 
 class CommitMeasures:
     """What the writer has done so far; its thread counts, others look."""
@@ -88,49 +91,54 @@ class Lines:
 
     def __init__(self) -> None:
         self._heads: deque[Entry | Group] = deque()
-        self._behind: dict[Key, deque[Entry]] = {}
+        self._behind: dict[Key, deque[Entry] | None] = {}
 
     def __len__(self) -> int:
         """How many writes may go now."""
         return len(self._heads)
 
     def add(self, entry: Entry | Group) -> None:
-        if isinstance(entry, Group) or entry.key is None:
+        key = entry.key
+        if key is None or key not in self._behind:
+            if key is not None:
+                self._behind[key] = None
             self._heads.append(entry)
-        elif entry.key in self._behind:
-            self._behind[entry.key].append(entry)
+            return
+        assert not isinstance(entry, Group)
+        behind = self._behind[key]
+        if behind is None:
+            self._behind[key] = deque([entry])
         else:
-            self._behind[entry.key] = deque()
-            self._heads.append(entry)
+            behind.append(entry)
 
     def take(self) -> list[Entry]:
         """The next batch, at most one transition per execution; a group is one by itself."""
         batch: list[Entry] = []
         size_bytes = 0
-        while self._heads and len(batch) < BATCH_WRITES_MAX:
-            head = self._heads[0]
+        heads = self._heads
+        for _ in range(min(len(heads), BATCH_WRITES_MAX)):
+            head = heads[0]
             if isinstance(head, Group):
-                if not batch:
-                    self._heads.popleft()
-                    batch = head
-                break
+                return batch or heads.popleft()  # type: ignore[return-value]  # the group itself
             size_bytes += head.size_bytes
-            if batch and size_bytes > BATCH_BYTES_MAX:
+            if size_bytes > BATCH_BYTES_MAX and batch:
                 break
-            self._heads.popleft()
             batch.append(head)
+            heads.popleft()
         return batch
 
     def release(self, batch: list[Entry]) -> None:
         """The batch is done: those that stood right behind it come to the head."""
-        for entry in batch if not isinstance(batch, Group) else ():
-            if entry.key is None:
+        if isinstance(batch, Group):
+            return
+        for entry in batch:
+            key = entry.key
+            if key is None:
                 continue
-            behind = self._behind[entry.key]
+            behind = self._behind.pop(key)
             if behind:
                 self._heads.append(behind.popleft())
-            else:
-                del self._behind[entry.key]
+                self._behind[key] = behind
 
 
 class Committer:
@@ -251,7 +259,7 @@ class Committer:
                 self._admit(self._inbox.get(timeout=TICK_S))
             except queue.Empty:
                 return
-        while len(self._lines) < BATCH_WRITES_MAX and self._inbox.qsize():
+        for _ in range(min(self._inbox.qsize(), BATCH_WRITES_MAX - len(self._lines))):
             self._admit(self._inbox.get())
 
     def _admit(self, entry: Entry | Group | None) -> None:

@@ -121,7 +121,7 @@ def grant_slots(connection: Connection, writes: Iterable[TransitionWrite]) -> li
     """
     asked: list[str] = []
     lines: set[Line] = set()
-    for write in writes:
+    for write in [write for write in writes if write.slots_asked or write.slots_freed]:
         for slot in write.slots_asked:
             asked += (write.tenant_id, write.execution_id, slot.step_id)
             lines.add((write.tenant_id, slot.key))

@@ -7,6 +7,7 @@ from workflow_engine.engine.expressions.convert import to_json
 from workflow_engine.engine.expressions.errors import ExpressionFailed, ExpressionInvalid, TemplateInvalid
 from workflow_engine.engine.expressions.expression import Expression, compile_expression, evaluate_condition
 from workflow_engine.engine.expressions.meter import Meter
+from workflow_engine.engine.expressions.size import too_large
 from workflow_engine.engine.expressions.template import Template, compile_template, split_template
 from workflow_engine.engine.expressions.values import Duration, Timestamp, Uint
 
@@ -25,4 +26,5 @@ __all__ = [
     "evaluate_condition",
     "split_template",
     "to_json",
+    "too_large",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NoReturn
 
-ErrorType = Literal["expression_error", "expression_limit"]
+ErrorType = Literal["expression_error", "expression_limit", "payload_too_large"]
 
 
 class ExpressionInvalid(ValueError):
@@ -43,8 +43,9 @@ class ExpressionFailed(Exception):
     """Evaluation ended without a value.
 
     Attributes:
-        type: `expression_error` (the expression or its data are wrong) or `expression_limit` (the budget is spent or
-            a size limit is met; nothing absorbs it, neither `||` nor a macro).
+        type: `expression_error` (the expression or its data are wrong), `expression_limit` (the budget is spent or
+            a size limit is met; nothing absorbs it, neither `||` nor a macro) or `payload_too_large` (what a template
+            gives is).
         message: one sentence for the author of the expression.
     """
 
@@ -65,6 +66,12 @@ class LimitExceeded(ExpressionFailed):
     """The budget is spent or a size limit is met."""
 
     type = "expression_limit"
+
+
+class TooLarge(ExpressionFailed):
+    """The value of a template is larger than values may be."""
+
+    type = "payload_too_large"
 
 
 TEXT_SHOWN = 60

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from workflow_engine.engine.expressions.errors import LimitExceeded
+from workflow_engine.engine.expressions.size import SCALAR_BYTES, SCALARS, json_size
 
 UNITS_DEFAULT = 1_000_000
+BYTES_UNLIMITED = 1 << 62
 
 # What an absorbed error costs: raising, its message, unwinding (about 2 microseconds).
 ERROR_UNITS = 100
@@ -26,13 +28,17 @@ class Meter:
     Attributes:
         limit: units in all.
         spent: units so far. Once above `limit` every further evaluation fails at once.
+        bytes_max: of the JSON that one template may give.
+        bytes: about what its expressions have put into it (see `size`).
     """
 
-    __slots__ = ("limit", "memo", "spent")
+    __slots__ = ("bytes", "bytes_max", "limit", "memo", "spent")
 
-    def __init__(self, limit: int = UNITS_DEFAULT) -> None:
+    def __init__(self, limit: int = UNITS_DEFAULT, bytes_max: int = BYTES_UNLIMITED) -> None:
         self.limit = limit
         self.spent = 0
+        self.bytes_max = bytes_max
+        self.bytes = 0
         # Patterns and time zones met so far, so that each is paid for once per meter (see `remember`).
         self.memo: dict[tuple[str, str], Any] = {}
 
@@ -45,6 +51,14 @@ class Meter:
         self.spent += units
         if self.spent > self.limit:
             raise LimitExceeded(self.explain())
+
+    def measure(self, value: Any) -> None:
+        """Count the bytes of a value that goes into what a template gives.
+
+        Raises:
+            TooLarge: it is larger than `bytes_max`.
+        """
+        self.bytes += SCALAR_BYTES if type(value) in SCALARS else json_size(value, self.bytes_max)
 
     def explain(self) -> str:
         """The message of a spent budget."""

@@ -8,8 +8,9 @@ from typing import Any
 from workflow_engine.engine.expressions.convert import to_json, to_text
 from workflow_engine.engine.expressions.errors import ExpressionFailed, ExpressionInvalid, TemplateInvalid
 from workflow_engine.engine.expressions.expression import Expression, compile_expression
-from workflow_engine.engine.expressions.meter import DEPTH_MAX, Meter, text_units
+from workflow_engine.engine.expressions.meter import BYTES_UNLIMITED, DEPTH_MAX, Meter, text_units
 from workflow_engine.engine.expressions.parser import SOURCE_BYTES_MAX
+from workflow_engine.engine.expressions.size import json_size
 from workflow_engine.engine.expressions.tokens import read_tokens
 
 # Far beyond any real template; keeps the time of publishing a definition within bounds.
@@ -26,9 +27,10 @@ class Template:
         references: static paths of the free variables of all its expressions.
         functions: names of the functions they call that do not exist.
         is_constant: whether it holds no expression at all.
+        constant_bytes: about the JSON of all but what its expressions give, which `Meter.bytes` counts.
     """
 
-    __slots__ = ("_constant", "_plan", "functions", "is_constant", "references")
+    __slots__ = ("_constant", "_plan", "constant_bytes", "functions", "is_constant", "references")
 
     def __init__(self, value: Any) -> None:
         builder = _Builder()
@@ -37,6 +39,7 @@ class Template:
             raise TemplateInvalid(builder.errors)
         self._plan = plan
         self.is_constant = plan is None
+        self.constant_bytes = builder.constant_bytes if plan is not None else json_size(self._constant, BYTES_UNLIMITED)
         self.references = frozenset().union(*(expression.references for expression in builder.expressions))
         self.functions = frozenset().union(*(expression.functions for expression in builder.expressions))
 
@@ -136,6 +139,7 @@ class _Builder:
         self.errors: list[tuple[str, ExpressionInvalid]] = []
         self.expressions: list[Expression] = []
         self.is_full = False
+        self.constant_bytes = 0
 
     def build(self, value: Any, pointer: str, depth: int) -> tuple[Any, Plan | None]:
         """A constant and no plan, or a plan that gives the value."""
@@ -179,6 +183,8 @@ class _Builder:
             same = all(one is two for one, two in zip(constants, items, strict=True))
             return (items if same else constants), None
 
+        self.constant_bytes += json_size(constants, BYTES_UNLIMITED)
+
         def run(context: Mapping[str, Any], meter: Meter) -> list[Any]:
             meter.charge(1 + len(constants))
             result = constants.copy()
@@ -195,6 +201,8 @@ class _Builder:
         if not plans:
             same = all(constants[key] is item for key, item in entries.items())
             return (entries if same else constants), None
+
+        self.constant_bytes += json_size(constants, BYTES_UNLIMITED)
 
         def run(context: Mapping[str, Any], meter: Meter) -> dict[str, Any]:
             meter.charge(1 + 2 * len(constants))
@@ -214,9 +222,11 @@ def _escape(key: str) -> str:
 def _single(expression: Expression, pointer: str) -> Plan:
     def run(context: Mapping[str, Any], meter: Meter) -> Any:
         try:
-            return to_json(expression.evaluate(context, meter), meter)
+            value = to_json(expression.evaluate(context, meter), meter)
+            meter.measure(value)
         except ExpressionFailed as failed:
             raise _placed(failed, pointer) from failed
+        return value
 
     return run
 
@@ -228,9 +238,11 @@ def _interpolated(parts: list[Part], pointer: str) -> Plan:
             for part in parts:
                 texts.append(part if isinstance(part, str) else to_text(part.evaluate(context, meter), meter))
             meter.charge(text_units(sum(map(len, texts))))
+            text = "".join(texts)
+            meter.measure(text)
         except ExpressionFailed as failed:
             raise _placed(failed, pointer) from failed
-        return "".join(texts)
+        return text
 
     return run
 
