@@ -67,4 +67,4 @@ lock: ## renew requirements.txt from pyproject.toml (no registry host is ever wr
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv bench/.venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv bench/.venv-peers bench/peers/restate/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from bench.machine import describe, load
 from bench.peers import machine, plot
-from bench.peers.environment import installed
+from bench.peers.environment import installed, node_installed
 from bench.peers.postgres import SETTINGS, serving
 from bench.peers.runner import TIMEOUT_S, Result, Runner
 from bench.peers.table import OURS, Results
 from bench.peers.works import FULL, QUICK, Sizes
 from bench.workplace import as_installed, workplace
 
-PEERS = [OURS, "ours-postgres", "absurd", "langgraph", "dbos-sqlite", "dbos-postgres"]
+PEERS = [OURS, "ours-postgres", "absurd", "langgraph", "dbos-sqlite", "dbos-postgres", "restate"]
 WORKS = ["w1", "w1-pure", "w2", "w3", "w4-small", "w4-large", "w5", "w6"]
 
 LIMIT_S = 60.0
@@ -24,8 +24,8 @@ def main() -> int:
     """Print the medians and the ratios."""
     asked = _arguments()
     sizes = QUICK if asked.quick else FULL
-    results = Results(asked.peers)
     as_installed()
+    results = Results(_present(asked.peers))
     with workplace() as folder:
         python = installed()
         print(f"{describe(folder)}, load {load():.2f}")
@@ -68,6 +68,14 @@ def measure(results: Results, runner: Runner, works: list[str], sizes: Sizes, ro
                 shown = ", ".join(f"{key} {value:.3g}" for key, value in result.measures.items())
                 shown = f"{shown or f'over {TIMEOUT_S:.0f} s'} (others {result.others:.0%})"
                 print(f"  round {number + 1} {work:<8} {peer:<14} {shown}", flush=True)
+
+
+def _present(peers: list[str]) -> list[str]:
+    """Without those that cannot run here, which is said."""
+    if "restate" in peers and not node_installed():
+        print("restate is left out: it needs node and npm")
+        return [peer for peer in peers if peer != "restate"]
+    return peers
 
 
 def _count(results: Results, peer: str, work: str, sizes: Sizes) -> int:

@@ -1,6 +1,7 @@
-"""The interpreter under which the other engines run: a virtual environment apart from the project's own."""
+"""What the other engines run under: a virtual environment apart from the project's own, and packages of Node."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / ".venv-peers"
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 STAMP = FOLDER / ".installed"
+
+NODE_FOLDER = Path(__file__).with_name("restate")
+MODULES = NODE_FOLDER / "node_modules"
+MODULES_STAMP = MODULES / ".installed"
 
 
 def installed() -> Path:
@@ -28,3 +33,20 @@ def installed() -> Path:
     )
     STAMP.write_text(wanted)
     return python
+
+
+def node_installed() -> bool:
+    """Install the packages of Node if they are not there or their lock has changed; False: here is no Node.
+
+    Raises:
+        subprocess.CalledProcessError: they could not be installed; npm has said why.
+    """
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return False
+    wanted = hashlib.sha256((NODE_FOLDER / "package-lock.json").read_bytes()).hexdigest()
+    if not MODULES_STAMP.exists() or MODULES_STAMP.read_text() != wanted:
+        quietly = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        subprocess.run([npm, "ci", *quietly], cwd=NODE_FOLDER, stdout=subprocess.DEVNULL, check=True)
+        MODULES_STAMP.write_text(wanted)
+    return True

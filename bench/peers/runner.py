@@ -1,6 +1,8 @@
 """Runs one work of one engine in a process of its own and gives what it measured."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.peers.machine import Others, wait_until_quiet
+from bench.peers.machine import Others, adopt_orphans, wait_until_quiet
 from bench.peers.postgres import Server
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,7 @@ class Runner:
         self._patience_s = patience_s
         self._options = ["--quick"] if is_quick else []
         self._runs = 0
+        adopt_orphans()
 
     def run(self, peer: str, work: str, count: int = 0) -> Result:
         """One work, begun when the machine is quiet, if it gets quiet in time.
@@ -94,7 +97,9 @@ class Runner:
 
 
 class _Child:
-    """A process that prints `reached` and a JSON object; killed at the end of the block, if it is still there."""
+    """A process that prints `reached` and a JSON object; killed at the end of the block with all that it started, if
+    it is still there.
+    """
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
@@ -103,7 +108,7 @@ class _Child:
     def __enter__(self) -> "_Child":
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._errors, text=True
+            self._command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._errors, text=True, process_group=0
         )
         self._watch = threading.Timer(TIMEOUT_S, self._give_up)
         self._watch.daemon = True
@@ -112,8 +117,9 @@ class _Child:
 
     def __exit__(self, *exc: object) -> None:
         self._watch.cancel()
-        self._process.kill()
+        self._kill()
         self._process.communicate()
+        self._wait_for_orphans()
         self._errors.close()
 
     def reached(self) -> bool:
@@ -142,4 +148,20 @@ class _Child:
 
     def _give_up(self) -> None:
         self._is_late = True
-        self._process.kill()
+        self._kill()
+
+    def _kill(self) -> None:
+        """The whole group: an engine may be more than one process."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _wait_for_orphans(self) -> None:
+        """Until all that it started is gone: the next process needs their locks, and their time counts as ours."""
+        group = self._process.pid
+        try:
+            while True:
+                if os.waitpid(-group, os.WNOHANG)[0] == 0:  # one is still there, and so the number is still its group's
+                    os.killpg(group, signal.SIGKILL)
+                    os.waitpid(-group, 0)
+        except ChildProcessError:
+            pass

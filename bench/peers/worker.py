@@ -20,6 +20,7 @@ PEERS = {
     "dbos-postgres": "bench.peers.dbos:DbosPostgres",
     "langgraph": "bench.peers.langgraph:LangGraph",
     "absurd": "bench.peers.absurd:Absurd",
+    "restate": "bench.peers.restate:Restate",
 }
 """Each engine's class, imported only in its own process."""
 
