@@ -179,9 +179,9 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 def _environment() -> dict[str, str]:
     """Ours without what it may say of another Restate, and without RUST_BACKTRACE: each error that the server passes
-    on within itself would cost it 20 ms."""
+    on within itself would cost it 20 ms. What the server leaves behind is left in its folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RESTATE_", "RUST_"))}
-    return kept | dict(SERVER)
+    return kept | dict(SERVER) | {"TMPDIR": "."}
 
 
 def _node() -> str:

@@ -93,18 +93,21 @@ class WriterConnection:
 
     def execute(self, sql: str, parameters: Any = (), /) -> Any:
         """Run it, or fail as a disk fails."""
-        if sql == "COMMIT":
-            return self._commit()
         if sql == "BEGIN IMMEDIATE" and self._disk.is_out:
             self._disk.happened["writes refused by an outage"] += 1
             raise disk_error(dbapi2.SQLITE_FULL, "database or disk is full")
         return self._real.execute(sql, parameters)
 
+    def executemany(self, sql: str, rows: Any, /) -> Any:
+        """Run it."""
+        return self._real.executemany(sql, rows)
+
     def close(self) -> None:
         """Let go of the file; an open transaction is rolled back, as a dead process's is."""
         self._real.close()
 
-    def _commit(self) -> Any:
+    def commit(self) -> None:
+        """End the transaction as fate has it."""
         disk = self._disk
         disk.commits += 1
         fate = disk.fate()
@@ -118,14 +121,13 @@ class WriterConnection:
         if fate == LOST:
             self._real.execute("ROLLBACK")
             raise disk_error(dbapi2.SQLITE_IOERR, "disk I/O error")
-        done = self._real.execute("COMMIT")
+        self._real.commit()
         disk.on_commit()
         if fate == KILL_AFTER:
             raise Killed
         if fate in (LANDED, LANDED_UNSEEN):
             disk.blind = 2 if fate == LANDED_UNSEEN else 0
             raise disk_error(dbapi2.SQLITE_IOERR, "disk I/O error")
-        return done
 
 
 class ReaderConnection:

@@ -78,14 +78,20 @@ class FailingCommit:
         return bool(self._connection.in_transaction)
 
     def execute(self, sql: str, *parameters: Any) -> Any:
-        if sql == "COMMIT" and self._failures:
+        return self._connection.execute(sql, *parameters)
+
+    def executemany(self, sql: str, rows: Any) -> Any:
+        return self._connection.executemany(sql, rows)
+
+    def commit(self) -> None:
+        if self._failures:
             instead = self._failures.pop()
             if instead:
                 self._connection.execute(instead)
             error = dbapi2.OperationalError("disk I/O error")
             error.sqlite_errorcode = dbapi2.SQLITE_IOERR
             raise error
-        return self._connection.execute(sql, *parameters)
+        self._connection.commit()
 
     def close(self) -> None:
         self._connection.close()

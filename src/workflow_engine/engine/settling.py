@@ -33,14 +33,15 @@ from workflow_engine.models.step import StepError
 def settle(t: Transition) -> None:
     """Run the machine until nothing pure is left to do, or the transition is spent."""
     working = t.working
-    variables = t.evaluator.variables
+    evaluator = t.evaluator
+    variables = evaluator.variables
     working.agenda.begin()
     while t.end is None:
         if variables.touched:
             _note_variables(t)
         if working.changes:
             look_at_conditions(t)
-        elif t.is_spent:
+        elif evaluator.is_spent:
             t.is_unfinished = True
             return
         elif working.ready:
@@ -118,7 +119,7 @@ def _fire_node(t: Transition, place: Place, node: NodeSpec) -> None:
     for _ in range(place.waiting.get(node.index, 0)):
         if node.index not in place.waiting or not _goes_on(t, place):
             break
-        if t.is_spent:
+        if t.evaluator.is_spent:
             place.note(node.index)
             return
         if scope.owed:

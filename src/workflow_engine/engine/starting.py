@@ -38,7 +38,7 @@ Fields = dict[str, Any]
 
 def may_start(t: Transition) -> bool:
     """Whether one more step may start; if not, the execution has failed."""
-    t.steps_started += 1
+    t.count_step()
     limit = t.working.limits.max_steps
     if t.working.state.steps_started < limit:
         return True
@@ -218,7 +218,7 @@ def attempt_asked_for(step: Step) -> int:
 
 
 def _start_queued(t: Transition, step: Step) -> None:
-    t.steps_started += 1
+    t.count_step()
     working = t.working
     node, place = working.spec(step), working.place(step)
     fields, failure = start_fields(t, place, node, names_of(t, step))
@@ -470,7 +470,7 @@ def open_items(t: Transition, parent: Step) -> None:
     steps = t.working.state.steps
     node, place = t.working.spec(parent), t.working.place(parent)
     while parent.next_index < len(parent.items or ()) and parent.open < parent.concurrency:
-        if t.is_spent:
+        if t.evaluator.is_spent:
             t.working.make_ready(parent)
             return
         if not _start_child(t, place, node, parent) or steps.get(parent.step_id) is not parent:

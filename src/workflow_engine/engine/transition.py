@@ -77,10 +77,11 @@ class Transition:
         if not step.is_parent and step.status != "pending" and self.working.spec(step).is_io:
             self.effects.append(Withdraw(step.step_id))
 
-    @property
-    def is_spent(self) -> bool:
-        """Whether the transition has done enough and should commit before it goes on."""
-        return self.steps_started >= self.working.limits.transition_steps_max or self.evaluator.is_spent
+    def count_step(self) -> None:
+        """One more step starts."""
+        self.steps_started += 1
+        if self.steps_started >= self.working.limits.transition_steps_max:
+            self.evaluator.is_spent = True
 
 
 def error_value(step: Step, error: StepError) -> ErrorValue:

@@ -205,7 +205,7 @@ class Names(dict[str, Any]):
 
 class Evaluator:
     """Evaluates a definition's expressions within one transition and counts what they cost: units of evaluation, bytes
-    of values. `is_spent`: that was enough for one transition.
+    of values. `is_spent`: that, or what else it has done, was enough for one transition, which should be committed.
     """
 
     __slots__ = ("_bytes", "_state", "_units", "is_spent", "limits", "now", "variables", "views")

@@ -605,15 +605,16 @@ class Working:
 
     def watch(self, step: Step) -> None:
         """Arm the timers of a step. A timer that no longer holds is passed over when its time comes."""
+        timers = self.timers
         if step.waits and (due_at := step.due_at) is not None:
-            heappush(self.timers, (due_at, step.step_id, "due"))
+            heappush(timers, (due_at, step.step_id, "due"))
         if step.timeout_at is not None:
-            heappush(self.timers, (step.timeout_at, step.step_id, "timeout"))
+            heappush(timers, (step.timeout_at, step.step_id, "timeout"))
         if step.retry_at is not None:
-            heappush(self.timers, (step.retry_at, step.step_id, "retry"))
+            heappush(timers, (step.retry_at, step.step_id, "retry"))
         if step.delay_until is not None:
-            heappush(self.timers, (step.delay_until, step.step_id, "next"))
-        if len(self.timers) > TIMERS_MIN + 6 * len(self.state.steps):
+            heappush(timers, (step.delay_until, step.step_id, "next"))
+        if timers and len(timers) > TIMERS_MIN + 6 * len(self.state.steps):
             self.timers = [timer for timer in self.timers if self.is_armed(*timer)]
             heapify(self.timers)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from time import perf_counter
 
 import msgspec
@@ -10,6 +11,11 @@ from workflow_engine.models.step import Failed, Outcome, StepCall, StepError
 from workflow_engine.queue import FairQueue
 from workflow_engine.services.measures import StepMeasures
 from workflow_engine.steps.registry import Handlers
+
+CALLS_PER_TASK = 16
+"""Calls that one task makes before it ends: a task costs as much as a short call, and calls that wait for nothing must
+not keep the loop from everything else.
+"""
 
 OnOutcome = Callable[[StepCall, int, Outcome], None]
 """Gets the call, its generation and its outcome, on the loop."""
@@ -40,6 +46,8 @@ class StepProcessor:
         self._running: dict[CallKey, Ready] = {}
         self._tasks: dict[CallKey, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._context = copy_context()
+        """What every call begins with, whatever a call before it has set."""
         self._takes_calls = True
         self._is_held = False
         self._is_open = True
@@ -80,7 +88,8 @@ class StepProcessor:
             self.withdraw(*key)
         ready = Ready(key, call, generation, perf_counter())
         if len(self._running) < self._concurrency and not self._is_held:
-            self._run(ready)
+            self._running[key] = ready
+            self._begin(ready)
         else:
             self._queued[key] = ready
             self._queue.put(call.tenant_id, priority, ready)
@@ -95,6 +104,7 @@ class StepProcessor:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
             task.cancel()
+            self._fill()  # the task does it only if it has begun
 
     def hold(self) -> None:
         """Begin no call until `release`: what it gives could not be recorded."""
@@ -110,39 +120,57 @@ class StepProcessor:
         self._takes_calls = False
         self._queued.clear()
 
-    def _run(self, ready: Ready) -> None:
-        self._running[ready.key] = ready
-        self._tasks[ready.key] = asyncio.get_running_loop().create_task(self._call(ready))
+    def _begin(self, ready: Ready) -> None:
+        loop = asyncio.get_running_loop()
+        self._tasks[ready.key] = loop.create_task(self._serve(ready), context=self._context.copy())
 
-    async def _call(self, ready: Ready) -> None:
+    async def _serve(self, ready: Ready) -> None:
+        """Make a call, and in the slot that it leaves those that wait, as long as nothing of one can reach the next."""
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            for calls_left in reversed(range(CALLS_PER_TASK)):
+                await self._call(ready, task)
+                if not calls_left or task.cancelling() or copy_context() != self._context:
+                    return
+                following = self._take()
+                if following is None:
+                    return
+                ready = following
+                self._tasks[ready.key] = task
+        finally:
+            self._fill()
+
+    async def _call(self, ready: Ready, task: asyncio.Task[None]) -> None:
         outcome: Outcome | None = None
         begun_s = perf_counter()
         self.measures.queue_wait_seconds.observe(begun_s - ready.since_s)
         try:
             outcome = await self._handlers.run(ready.call)
         except asyncio.CancelledError:
-            if not self._is_withdrawn():
+            if not task.cancelling():
                 outcome = Failed(StepError("cancelled", "the call was cancelled from inside its handler"))
         finally:
             if self._running.get(ready.key) is ready:
                 del self._running[ready.key], self._tasks[ready.key]
-            self._fill()
         how = "withdrawn" if outcome is None else "failed" if isinstance(outcome, Failed) else "completed"
         self.measures.ended(ready.call.type, how, perf_counter() - begun_s)
         if outcome is not None and self._is_open:
             self._on_outcome(ready.call, ready.generation, outcome)
 
-    @staticmethod
-    def _is_withdrawn() -> bool:
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
-
-    def _fill(self) -> None:
+    def _take(self) -> Ready | None:
+        """The next call, if there is one and a slot for it, which it has from now on."""
         while self._takes_calls and not self._is_held and self._queue and len(self._running) < self._concurrency:
             ready = self._queue.take()
             if self._queued.get(ready.key) is ready:
                 del self._queued[ready.key]
-                self._run(ready)
+                self._running[ready.key] = ready
+                return ready
+        return None
+
+    def _fill(self) -> None:
+        while (ready := self._take()) is not None:
+            self._begin(ready)
 
     async def close(self, *, grace_s: float) -> None:
         """Start nothing more; give running calls `grace_s` seconds to finish and be recorded, then abort the rest."""

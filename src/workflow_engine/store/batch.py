@@ -117,24 +117,25 @@ def write_transitions(
     moved = _move(connection, writes)
     losers = {} if moved == len(writes) else _find_losers(connection, writes)
     winners = [write for write in writes if (write.tenant_id, write.execution_id) not in losers] if losers else writes
-    for write in winners:
+    INSERT_TRANSITIONS.change(connection, _log_rows(winners, commit_id))
+    _write_the_rest(connection, [write for write in winners if not write.is_plain])
+    return losers | repeated
+
+
+def _write_the_rest(connection: Connection, writes: Sequence[TransitionWrite]) -> None:
+    """What most transitions do not have."""
+    if not writes:
+        return
+    for write in writes:
         if write.receipts:
             insert_receipts(connection, [(write.tenant_id, receipt) for receipt in write.receipts], write.at)
-    INSERT_TRANSITIONS.change(connection, flat(_log_row(write, commit_id) for write in winners))
-    REMOVE_TASKS.change(connection, flat(_removed_tasks(write) for write in winners if write.tasks_removed))
-    PUT_TASKS.change(connection, flat(_put_tasks(write) for write in winners if write.tasks_put))
-    PUT_SNAPSHOTS.change(connection, flat(_snapshot(write) for write in winners if write.snapshot is not None))
-    INSERT_ATTRIBUTES.change(connection, flat(_attributes(write, write.created) for write in winners if write.created))
-    rare = [
-        write
-        for write in winners
-        if write.slots_asked or write.slots_freed or write.news_put or write.news_removed or write.version is not None
-    ]
-    if rare:
-        CHANGE_VERSIONS.change(connection, flat(_version(write) for write in rare if write.version is not None))
-        write_slots(connection, rare)
-        write_news(connection, rare)
-    return losers | repeated
+    REMOVE_TASKS.change(connection, flat(_removed_tasks(write) for write in writes if write.tasks_removed))
+    PUT_TASKS.change(connection, flat(_put_tasks(write) for write in writes if write.tasks_put))
+    PUT_SNAPSHOTS.change(connection, flat(_snapshot(write) for write in writes if write.snapshot is not None))
+    INSERT_ATTRIBUTES.change(connection, flat(_attributes(write, write.created) for write in writes if write.created))
+    CHANGE_VERSIONS.change(connection, flat(_version(write) for write in writes if write.version is not None))
+    write_slots(connection, writes)
+    write_news(connection, writes)
 
 
 def _find_repeated(connection: Connection, writes: Sequence[TransitionWrite]) -> dict[Key, WorkflowEngineError]:
@@ -222,17 +223,20 @@ def _version(write: TransitionWrite) -> tuple[Any, ...]:
     return write.tenant_id, write.execution_id, write.version
 
 
-def _log_row(write: TransitionWrite, commit_id: int) -> tuple[Any, ...]:
-    return (
-        write.tenant_id,
-        write.execution_id,
-        write.number,
-        write.first_sequence,
-        write.last_sequence,
-        write.at,
-        commit_id,
-        write.events,
-    )
+def _log_rows(writes: Sequence[TransitionWrite], commit_id: int) -> list[Any]:
+    rows: list[Any] = []
+    for write in writes:
+        rows += (
+            write.tenant_id,
+            write.execution_id,
+            write.number,
+            write.first_sequence,
+            write.last_sequence,
+            write.at,
+            commit_id,
+            write.events,
+        )
+    return rows
 
 
 def _removed_tasks(write: TransitionWrite) -> list[Any]:

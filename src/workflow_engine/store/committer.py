@@ -301,16 +301,17 @@ class Committer:
         if transitions:
             write(connection, transitions, commit_id)
         grants = grant_slots(connection, _written(transitions))
-        for entry in batch:
-            if entry.key is None:
-                _run_job(connection, entry)
+        if len(transitions) < len(batch):
+            for entry in batch:
+                if entry.key is None:
+                    _run_job(connection, entry)
         self._commit(connection, transitions, commit_id)
         self._database.require_in_place()
         return grants
 
     def _commit(self, connection: Connection, transitions: list[Entry], commit_id: int) -> None:
         try:
-            connection.execute("COMMIT")
+            connection.dialect.commit(connection)
         except self._database.dialect.error as error:
             if connection.in_transaction or not self._has_landed(transitions, commit_id):
                 raise

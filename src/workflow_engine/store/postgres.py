@@ -184,6 +184,9 @@ class PostgresDialect:
         """Every statement sees what others have committed; the compare-and-set and the rows' locks do the rest."""
         connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
 
+    def commit(self, connection: "PostgresConnection") -> None:
+        connection.execute("COMMIT")
+
     def begin_reading(self, connection: "PostgresConnection") -> None:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 

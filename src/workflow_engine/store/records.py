@@ -163,6 +163,22 @@ class TransitionWrite(msgspec.Struct, gc=False):
     receipts: Sequence[IdempotencyRow] = ()
     """If one of the keys stands already, nothing of this write is done: `AlreadyExists` with `data["key"]`."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a row of the log and moves the execution's own row, and nothing else."""
+        return not (
+            self.created is not None
+            or self.tasks_put
+            or self.tasks_removed
+            or self.snapshot is not None
+            or self.version is not None
+            or self.slots_asked
+            or self.slots_freed
+            or self.news_put
+            or self.news_removed
+            or self.receipts
+        )
+
 
 class LogRow(msgspec.Struct, gc=False):
     """One transition of the log."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pysqlite3 import dbapi2
-from sqlalchemy import ClauseElement, ColumnElement, Engine, create_engine
+from sqlalchemy import ClauseElement, ColumnElement, Engine, Select, create_engine
 from sqlalchemy import Dialect as SqlDialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 from sqlalchemy.pool import StaticPool
@@ -74,24 +74,28 @@ class WideText:
 
     def __init__(self, clause: ClauseElement, columns: Sequence[ColumnElement[Any]]) -> None:
         self._columns = len(columns)
+        self._is_read = isinstance(clause, Select)
         self._text = str(clause.compile(dialect=sqlite_dialect.dialect(paramstyle="qmark")))
         self._row = f"({', '.join('?' * self._columns)})"
         assert self._text.count("?") == self._columns, self._text
         assert self._row in self._text, self._text
         self._texts: dict[int, str] = {}
 
-    def run(self, connection: Connection, values: list[Any]) -> list[Cursor]:
+    def run(self, connection: Any, values: list[Any]) -> list[Cursor]:
         step = WIDTH_MAX * self._columns
         if len(values) <= step:
             return [self._run_once(connection, values)]
         return [self._run_once(connection, values[at : at + step]) for at in range(0, len(values), step)]
 
-    def _run_once(self, connection: Connection, values: list[Any]) -> Cursor:
+    def _run_once(self, connection: Any, values: list[Any]) -> Cursor:
         rows = len(values) // self._columns
         width = _width(rows)
         if width > rows:
             values = values + [None] * ((width - rows) * self._columns)
-        return connection.execute(self._text_of(width), values)
+        text = self._text_of(width)
+        # `execute` gives up the GIL once more, to ask for the id of the last row.
+        cursor: Cursor = connection.execute(text, values) if self._is_read else connection.executemany(text, [values])
+        return cursor
 
     def _text_of(self, width: int) -> str:
         if width not in self._texts:
@@ -125,6 +129,11 @@ class SqliteDialect:
     def begin(self, connection: Connection) -> None:
         """Taking the write lock now means that no later statement can meet `locked`."""
         connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self, connection: Any) -> None:
+        if not connection.in_transaction:  # the driver would do nothing, and not say so
+            raise dbapi2.OperationalError("cannot commit: the transaction has ended already")
+        connection.commit()  # as a statement it would be stepped and reset, and give up the GIL for each
 
     def begin_reading(self, connection: Connection) -> None:
         connection.execute("BEGIN")

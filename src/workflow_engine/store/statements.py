@@ -70,6 +70,9 @@ class Dialect(Protocol):
     def begin(self, connection: Any) -> None:
         """Begin a transaction that writes."""
 
+    def commit(self, connection: Any) -> None:
+        """End it; raises `error` where it has not become durable for certain."""
+
     def begin_reading(self, connection: Any) -> None:
         """Begin a transaction that reads, and sees everything as it stood at one instant."""
 
