@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ async def test_calls_that_wait_for_nothing_do_not_keep_the_loop_from_other_work(
         slot.submit(f"n.{number}", "quick")
     asyncio.get_running_loop().call_soon(look)
     await slot.until(10 * CALLS_PER_TASK)
-    assert max(after - before for before, after in zip(seen, seen[1:], strict=False)) <= CALLS_PER_TASK
+    assert max(after - before for before, after in pairwise(seen)) <= CALLS_PER_TASK
 
 
 @pytest.mark.parametrize("how", ["withdrawn", "by itself"])

@@ -1,4 +1,6 @@
 import asyncio
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from store_writes import execution_row, first, later, outcomes
@@ -14,6 +16,7 @@ from workflow_engine.models.errors import (
 )
 from workflow_engine.store import Store, Summary, TaskRow, TransitionWrite, committer
 from workflow_engine.store import store as store_module
+from workflow_engine.store.records import Grant
 
 
 async def test_what_was_committed_is_read_back(store: Store) -> None:
@@ -113,15 +116,38 @@ async def test_many_writes_share_few_transactions(store: Store) -> None:
     seen: list[int] = []
     resolve = store._committer._resolve
 
-    def count(batch: list[committer.Entry]) -> None:
+    def count(batch: list[committer.Entry], grants: list[Grant]) -> None:
         seen.append(len(batch))
-        resolve(batch)
+        resolve(batch, grants)
 
     store._committer._resolve = count  # type: ignore[method-assign]
     await outcomes(store, [first(f"e{position}") for position in range(2500)])
     assert sum(seen) == 2500
     assert len(seen) <= 12
     assert max(seen) <= committer.BATCH_WRITES_MAX
+
+
+async def test_who_is_told_of_a_large_commit_does_not_keep_the_loop_from_other_work(store: Store) -> None:
+    loop = asyncio.get_running_loop()
+    told: list[int] = []
+    seen: list[int] = []
+    is_over = loop.create_future()
+
+    def on_done(number: int, error: Exception | None) -> None:
+        told.append(number)
+        if len(told) == 500:
+            is_over.set_result(error)
+
+    def look() -> None:
+        seen.append(len(told))
+        if not is_over.done():
+            loop.call_soon(look)
+
+    store.submit_group((first(f"e{number}"), partial(on_done, number)) for number in range(500))
+    look()
+    assert await is_over is None
+    assert sorted(told) == list(range(500))
+    assert max(after - before for before, after in pairwise([*seen, 500])) <= committer.ANSWERS_AT_ONCE
 
 
 @pytest.mark.parametrize(
