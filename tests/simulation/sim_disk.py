@@ -162,7 +162,7 @@ class LoopCommitter(Committer):
         self._inbox = _Doorbell(self._on_arrival)  # type: ignore[assignment]
         self._thread = _NoThread(self._wait)  # type: ignore[assignment]
         self._is_due = False
-        self._answers: deque[Callable[[], None]] = deque()
+        self._on_their_way: deque[Callable[[], None]] = deque()
 
     @property
     def _machine(self) -> SimLoop:
@@ -206,8 +206,8 @@ class LoopCommitter(Committer):
 
     def _report(self, callback: Callable[..., None], *arguments: Any) -> None:
         """What the thread tells the loop arrives in the order in which it was told."""
-        self._answers.append(partial(callback, *arguments))
-        self._machine.call_later(self._machine.disk_delay_s(), lambda: self._answers.popleft()())
+        self._on_their_way.append(partial(callback, *arguments))
+        self._machine.call_later(self._machine.disk_delay_s(), lambda: self._on_their_way.popleft()())
 
 
 class _Doorbell:
