@@ -137,19 +137,34 @@ class TimedConnection:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def execute(self, sql: str, *arguments: Any) -> Any:
+    def execute(self, *arguments: Any) -> Any:
+        """As the driver does it."""
+        with self._sql():
+            return self._connection.execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> Any:
+        """As the driver does it."""
+        with self._sql():
+            return self._connection.executemany(*arguments)
+
+    def commit(self) -> None:
         """As the driver does it."""
         cpu_s, wall_s = time.thread_time(), time.perf_counter()
         try:
-            return self._connection.execute(sql, *arguments)
+            self._connection.commit()
         finally:
             cpu_s, wall_s = time.thread_time() - cpu_s, time.perf_counter() - wall_s
-            if sql == "COMMIT":
-                self._times.commits += 1
-                self._times.commit_s += cpu_s
-                self._times.waiting_s += wall_s - cpu_s
-            else:
-                self._times.sql_s += cpu_s
+            self._times.commits += 1
+            self._times.commit_s += cpu_s
+            self._times.waiting_s += wall_s - cpu_s
+
+    @contextmanager
+    def _sql(self) -> Iterator[None]:
+        cpu_s = time.thread_time()
+        try:
+            yield
+        finally:
+            self._times.sql_s += time.thread_time() - cpu_s
 
 
 @contextmanager
