@@ -87,7 +87,7 @@ class StepProcessor:
                 return
             self.withdraw(*key)
         ready = Ready(key, call, generation, perf_counter())
-        if len(self._running) < self._concurrency and not self._is_held:
+        if len(self._running) < self._concurrency and not self._queued and not self._is_held:
             self._running[key] = ready
             self._begin(ready)
         else:
@@ -104,7 +104,8 @@ class StepProcessor:
             self._ending.add(task)
             task.add_done_callback(self._ending.discard)
             task.cancel()
-            self._fill()  # the task does it only if it has begun
+            # The task does it only if it has begun; and not now, since what waits may be withdrawn next.
+            asyncio.get_running_loop().call_soon(self._fill)
 
     def hold(self) -> None:
         """Begin no call until `release`: what it gives could not be recorded."""
